@@ -1,0 +1,86 @@
+"""Load a tokenizer and a model for training or for scoring.
+
+Both go through here, so that a base model is loaded the same way for every method and for its own score. Training
+asks for a fresh model each time: a 4-bit model that has scored on a CPU has repacked its weights and no longer passes
+gradients to the layers below.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from evals.errors import ModelError
+from evals.models.source import ModelSource, find_source
+from evals.spec import ModelSpec, QuantizationSpec
+
+
+def default_device() -> torch.device:
+    """The first GPU, or the CPU."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(model: ModelSpec, *, cache: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with a padding token. Raises ModelError where there is none."""
+    source = find_source(model, cache=cache)
+    _check_remote_code(model)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.name_or_path, revision=source.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load(model, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    model: ModelSpec,
+    *,
+    cache: Path,
+    device: torch.device,
+    quantization: QuantizationSpec | None = None,
+    checkpoint: Path | None = None,
+) -> PreTrainedModel:
+    """The base model's weights, or those of a fully fine-tuned checkpoint, in the model's dtype on one device."""
+    source = find_source(model, cache=cache) if checkpoint is None else ModelSource(str(checkpoint), None)
+    _check_remote_code(model)
+    try:
+        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            source.name_or_path,
+            revision=source.revision,
+            dtype=getattr(torch, model.dtype),
+            attn_implementation=model.attn_implementation,
+            trust_remote_code=model.trust_remote_code,
+            quantization_config=None if quantization is None else four_bit_config(quantization, model),
+            device_map={"": device},
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load(model, error) from error
+    return loaded
+
+
+def four_bit_config(quantization: QuantizationSpec, model: ModelSpec) -> BitsAndBytesConfig:
+    """Bitsandbytes' settings: 4-bit storage, compute in the model's own dtype (QLoRA, arXiv 2305.14314)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=quantization.use_bnb_nested_quant,
+        bnb_4bit_compute_dtype=getattr(torch, model.dtype),
+    )
+
+
+def _check_remote_code(model: ModelSpec) -> None:
+    if model.trust_remote_code and model.revision is None:
+        raise ModelError(
+            f"{model.model_name_or_path}: trust_remote_code needs a pinned revision, so that what runs is what was read."
+        )
+
+
+def _cannot_load(model: ModelSpec, error: Exception) -> ModelError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"{model.model_name_or_path}: cannot be loaded: {first_line}")

@@ -1,0 +1,41 @@
+"""What scoring gives: aggregate metrics here, per-item answers in lm-evaluation-harness's own files beside it.
+
+Metric names are `task/metric`; a filter other than `none` follows after a comma, as in
+`gsm8k/exact_match,strict-match`.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Metric(BaseModel):
+    """One number with its error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: float
+    """The score itself, a proportion between 0 and 1 unless its name says otherwise."""
+    stderr: float | None
+    """Standard error over items; none where the task gives none."""
+    n: int
+    """Items scored."""
+    higher_is_better: bool
+    """Direction of the metric."""
+
+
+class EvalResult(BaseModel):
+    """Every metric of one model on some tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    metrics: Mapping[str, Metric]
+    """Scores by `task/metric`."""
+    constant: Mapping[str, Metric] = {}
+    """The same metrics for the best constant answer to the user's own data: what no skill at all would score."""
+    task_versions: Mapping[str, str]
+    """Version of each task, as lm-evaluation-harness states it."""
+    samples: Mapping[str, str]
+    """Per-item files by task, relative to the evaluation directory."""
+    seconds: Mapping[str, float]
+    """Wall time by task."""

@@ -1,0 +1,124 @@
+"""Fill a study's spec with one trial's params.
+
+The result stands alone: running a TrialConfig again needs neither Optuna nor the study. Two configs with one
+fingerprint are the same work, whichever study or trial number they belong to.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
+from sweep.spec import DataSpec, MethodSpec, Params, StudySpec
+
+ConfigPhase = Literal["baseline", "search", "confirm"]
+Split = Literal["validation", "test"]
+
+
+class TrialConfig(Spec):
+    """One trial, complete. `method` is None for the base model, which is scored and not trained."""
+
+    study: str
+    """Name of the study."""
+    phase: ConfigPhase
+    """Phase that the trial belongs to."""
+    method: str | None
+    """Name of the method under comparison."""
+    number: int = Field(ge=0)
+    """Number within its method and phase: Optuna's in the search, the seed's place in confirm."""
+    seed: int = Field(ge=0)
+    """Seed of the adapter's start, the data order and dropout."""
+    params: Params = {}
+    """What the sampler chose, by dotted name; already filled in below."""
+    model: ModelSpec
+    """The base model."""
+    data: DataSpec
+    """The user's data."""
+    data_root: Path
+    """Directory that relative data paths start from."""
+    method_spec: MethodSpec | None
+    """The method with this trial's params filled in."""
+    max_length: int
+    """Longest row in tokens when rows are tokenized, the same for the base model and all trials."""
+    split: Split
+    """Part of the user's data that the trial is scored on."""
+    tasks: tuple[TaskSpec, ...]
+    """What is scored."""
+    scoring: ScoringSpec
+    """How it is scored."""
+    deadline_seconds: float | None = None
+    """Wall time after which the trial is ended."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides the result: not names, numbers or where the data lie."""
+        decides = self.model_dump(
+            mode="json", exclude={"study", "phase", "method", "number", "params", "data_root", "deadline_seconds"}
+        )
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def configure(  # noqa: PLR0913
+    spec: StudySpec,
+    method: str,
+    params: Params,
+    *,
+    phase: Literal["search", "confirm"],
+    number: int,
+    seed: int,
+    data_root: Path,
+) -> TrialConfig:
+    """Fill the method's part of the spec with params. Raises pydantic's ValidationError where they do not fit."""
+    method_spec = fill(spec.methods[method], method, params)
+    minutes = spec.budget.trial_minutes
+    return TrialConfig(
+        study=spec.name,
+        phase=phase,
+        method=method,
+        number=number,
+        seed=seed,
+        params=params,
+        model=spec.model,
+        data=spec.data,
+        data_root=data_root,
+        method_spec=method_spec,
+        max_length=method_spec.training.max_length,
+        split="validation" if phase == "search" else "test",
+        tasks=spec.evaluation.search if phase == "search" else spec.evaluation.confirm,
+        scoring=spec.evaluation.scoring,
+        deadline_seconds=None if minutes is None else minutes * 60,
+    )
+
+
+def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"], data_root: Path) -> TrialConfig:
+    """Describe the base model as a trial without a method: on validation before the search, on test in confirm."""
+    return TrialConfig(
+        study=spec.name,
+        phase=phase,
+        method=None,
+        number=0,
+        seed=spec.seed,
+        model=spec.model,
+        data=spec.data,
+        data_root=data_root,
+        method_spec=None,
+        max_length=spec.training.max_length,
+        split="validation" if phase == "baseline" else "test",
+        tasks=spec.evaluation.search if phase == "baseline" else spec.evaluation.confirm,
+        scoring=spec.evaluation.scoring,
+    )
+
+
+def fill(method_spec: MethodSpec, method: str, params: Params) -> MethodSpec:
+    """Put params over a method's settings. A key is `training.X` for all methods or `methods.NAME.…` for one."""
+    filled = method_spec.model_dump()
+    own_prefix = f"methods.{method}."
+    for name, value in params.items():
+        target = filled
+        *parents, key = name.removeprefix(own_prefix).split(".")
+        for parent in parents:
+            target = target[parent]
+        target[key] = value
+    return MethodSpec.model_validate(filled)

@@ -1,0 +1,83 @@
+"""The error tree of studies, below the root in `evals.errors`.
+
+InputError
+├── StudyFileError         the study file: every problem at once, each with its file and line
+├── DataError              the user's data: which rows, why, and what the limit is
+├── RunDirectoryError      a run directory that is missing, foreign, or in use by another driver
+└── MachineError           this machine cannot do what the study asks
+RunError
+├── WorkerDiedError        a worker process ended without an answer
+├── TrialError             a trial ended early; `kind` says as what
+└── StudyFailedError       no method reached a result
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evals.errors import InputError, ModelError, RunError, TaskError, ToolError
+
+__all__ = [
+    "DataError",
+    "InputError",
+    "MachineError",
+    "ModelError",
+    "Problem",
+    "RunDirectoryError",
+    "RunError",
+    "StudyFailedError",
+    "StudyFileError",
+    "TaskError",
+    "ToolError",
+    "TrialError",
+    "WorkerDiedError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a file: where, and a sentence that ends with a period."""
+
+    path: Path
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line is not None else f"{self.path}"
+        return f"{place}: {self.message}"
+
+
+class StudyFileError(InputError):
+    """The study file cannot be run; `problems` holds every reason that could be found at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DataError(InputError):
+    """The user's data cannot be used; the message names rows and reasons."""
+
+
+class RunDirectoryError(InputError):
+    """A run directory is missing, belongs to another study, or is in use."""
+
+
+class MachineError(InputError):
+    """This machine cannot do what the study asks."""
+
+
+class WorkerDiedError(RunError):
+    """A worker process ended without an answer."""
+
+
+class StudyFailedError(RunError):
+    """A study ended without a result for any method."""
+
+
+class TrialError(RunError):
+    """A trial ended before it was trained and scored; `kind` is one of `sweep.record.FailureKind`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)

@@ -1,0 +1,96 @@
+"""What happened: one frozen record for each trial, and the only thing that reports, resuming and MLflow read."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from evals.result import EvalResult
+from evals.spec import Spec
+from sweep.config import TrialConfig
+
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+FailureKind = Literal["out_of_memory", "diverged", "deadline", "interrupted", "infeasible", "worker_died", "error"]
+
+
+class Failure(Spec):
+    """Why a trial did not complete."""
+
+    kind: FailureKind
+    """What it ended as."""
+    message: str
+    """One line for a person."""
+    traceback: str | None = None
+    """Where it happened, for a bug."""
+
+
+class Memory(Spec):
+    """Peak memory of a trial, in bytes."""
+
+    host_bytes: int
+    """Peak resident memory of the worker process."""
+    device_bytes: int | None
+    """Peak memory allocated on the GPU; none on a CPU."""
+
+
+class TrainingResult(Spec):
+    """What training gave. Step-by-step values are in `steps.jsonl` beside the record."""
+
+    optimizer_steps: int
+    """Optimizer steps taken."""
+    train_loss: float | None
+    """Mean loss over all steps, per token."""
+    validation_loss: float | None
+    """Last loss on the validation split, per token."""
+    tokens: int
+    """Tokens processed, padding not counted."""
+    tokens_per_second: float
+    """Those tokens over the seconds of the training loop without its validations."""
+    trainable_parameters: int
+    """Parameters that were trained."""
+    total_parameters: int
+    """Parameters of the model with its adapter, 4-bit weights counted unpacked."""
+    checkpoint_bytes: int
+    """Size of the saved adapter or model."""
+    initial_sha256: str
+    """Hash of the trainable weights before the first step."""
+    final_sha256: str
+    """Hash of the trainable weights after the last step."""
+    optim: str
+    """The optimizer as it was resolved on this machine."""
+
+
+class TrialRecord(Spec):
+    """One trial: its config and what came of it."""
+
+    config: TrialConfig
+    """What was run."""
+    config_fingerprint: str
+    """Identity of the config."""
+    state: State
+    """COMPLETE, PRUNED or FAIL, as Optuna has them."""
+    failure: Failure | None = None
+    """Set where the state is FAIL."""
+    objective: float | None = None
+    """Value of the study's objective."""
+    reused_from: int | None = None
+    """Number of the trial that ran this config before; nothing was run again."""
+    training: TrainingResult | None = None
+    """What training gave; none for the base model."""
+    evaluation: EvalResult | None = None
+    """Scores."""
+    intermediate: Mapping[int, float] = {}
+    """Validation loss by rung."""
+    seconds: Mapping[str, float] = {}
+    """Wall time by part: load, data, train, validate, save, score."""
+    memory: Memory | None = None
+    """Peak memory."""
+    data_sha256: Mapping[str, str] = {}
+    """Fingerprint of the rows of each split."""
+    environment: Mapping[str, str] = {}
+    """Versions and hardware that the trial ran on."""
+    started_at: datetime
+    """When the trial began, UTC."""
+    seconds_total: float = Field(0.0, ge=0)
+    """Wall time of the whole trial."""

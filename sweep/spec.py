@@ -1,0 +1,263 @@
+"""What the user asked for, as read from a study file.
+
+A spec says nothing about any one trial: `sweep.config` fills it with a trial's params. Key names are those of TRL and
+PEFT wherever they have one, so that a setting can be carried over from a training script as it is.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from evals.spec import ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
+
+MethodKind = Literal["lora", "qlora", "full"]
+Scalar = bool | int | float | str | None
+ParamValue = Scalar | tuple[str, ...]
+"""What a searched key can be set to: a plain value, or a list of names."""
+Params = Mapping[str, ParamValue]
+"""What the sampler chose for one trial, by dotted name."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""A name that is also a directory: letters, digits, `.`, `_` and `-`."""
+
+RESERVED_METHOD_NAMES = frozenset({"baseline", "report", "data"})
+
+
+class DataSpec(Spec):
+    """The user's rows, and how they are divided."""
+
+    train: str
+    """A JSON, JSONL, CSV or Parquet file (relative to the study file), or the name of a data set on the Hub."""
+    validation: float | str = 0.1
+    """Share of the training rows held out to prune and select, or a file of its own."""
+    test: float | str = 0.1
+    """Share held out and opened once, for the base model and the finalists, or a file of its own."""
+    group: str | None = None
+    """Column whose equal values stay in one split, such as a customer or a document."""
+    columns: Mapping[str, str] = {}
+    """Our name of a column to its name in the file, such as `{prompt: question, completion: answer}`."""
+    system: str | None = None
+    """System message put before every conversation that has none."""
+    apply_chat_template: bool | None = None
+    """Format rows with the model's chat template; without it, wherever the model has one and rows are not `text`."""
+    answer: Literal["auto", "text", "json", "label"] = "auto"
+    """What the answers are, which decides how they are scored; `auto` looks at the training answers."""
+    hub_config: str | None = None
+    """Configuration of a Hub data set."""
+    hub_revision: str | None = None
+    """Revision of a Hub data set."""
+    max_rows: int | None = Field(None, gt=0)
+    """Use only the first so many rows of the file, after those that do not fit are left out."""
+    max_bad_rows: float = Field(0.01, ge=0)
+    """Rows that may not fit before the study is refused: a share of all rows below 1, a number from 1 on."""
+
+
+class PeftSpec(Spec):
+    """An adapter's shape, in TRL's and PEFT's key names."""
+
+    lora_r: int = Field(16, gt=0)
+    """Rank of the adapter."""
+    lora_alpha: float = Field(32, gt=0)
+    """Scale of the adapter: its output is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA)."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+    lora_target_modules: str | tuple[str, ...] = "all-linear"
+    """`all-linear`, or the names of the linear layers to adapt."""
+    use_rslora: bool = False
+    """Rank-stabilised scaling (arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Weight-decomposed adapters (arXiv 2402.09353)."""
+    init_lora_weights: bool | Literal["loftq", "gaussian", "pissa", "olora", "orthogonal"] = True
+    """How the adapter starts; `loftq` makes up for the 4-bit rounding error (arXiv 2310.08659)."""
+
+
+class TrainingSpec(Spec):
+    """How a trial is trained, in TRL's `SFTConfig` key names."""
+
+    learning_rate: float = Field(2e-4, gt=0)
+    """Peak rate after warm-up. Unless set, 2e-4 for adapters and 2e-5 for full fine-tuning."""
+    num_train_epochs: float = Field(2.0, gt=0)
+    """Passes over the training rows."""
+    max_steps: int | None = Field(None, gt=0)
+    """Optimizer steps; overrides the epochs."""
+    effective_batch_size: int = Field(16, gt=0)
+    """Rows per optimizer step."""
+    per_device_train_batch_size: int = Field(4, gt=0)
+    """Rows per forward pass; gradients are accumulated up to the effective batch size."""
+    max_length: int = Field(1024, gt=1)
+    """Longest row in tokens, prompt and completion together."""
+    completion_only_loss: bool = True
+    """Learn from the completion only. Rows of plain `text` have no prompt and are learned whole."""
+    lr_scheduler_type: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "warmup_stable_decay"
+    ] = "cosine"
+    """Schedule of the learning rate."""
+    lr_scheduler_kwargs: Mapping[str, Scalar] = {}
+    """Further arguments of the schedule, as transformers names them."""
+    warmup_steps: float = Field(0.03, ge=0)
+    """Warm-up: a share of all steps below 1, a number of steps from 1 on."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Gradients are clipped to this norm; 0 leaves them as they are."""
+    optim: str = "auto"
+    """Optimizer, as transformers names them; `auto` is paged 8-bit AdamW on CUDA and AdamW elsewhere."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of AdamW's second moment."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    neftune_noise_alpha: float | None = Field(None, gt=0)
+    """Noise on the embeddings while training (arXiv 2310.05914)."""
+    validations: int = Field(4, gt=0)
+    """Times the validation loss is taken, at equal shares of the trial's steps; each is a rung for the pruner."""
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Rows per forward pass, never more than one optimizer step holds."""
+        return min(self.per_device_train_batch_size, self.effective_batch_size)
+
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Forward passes per optimizer step."""
+        return self.effective_batch_size // self.micro_batch_size
+
+
+class MethodSpec(Spec):
+    """One way to fine-tune, under comparison with the others."""
+
+    kind: MethodKind
+    """What is trained; a method named after a kind need not say it."""
+    peft: PeftSpec | None = None
+    """The adapter; none for full fine-tuning."""
+    load_in_4bit: bool = False
+    """Keep the frozen base in 4 bits; always so for qlora."""
+    quantization: QuantizationSpec | None = None
+    """How the 4-bit base is quantized; none where it is not."""
+    training: TrainingSpec
+    """The study's training settings with this method's own put over them."""
+
+
+class Dimension(Spec):
+    """One searched key: either `values`, or a range from `min` to `max`."""
+
+    values: tuple[ParamValue, ...] | None = Field(None, min_length=1)
+    """The choices."""
+    min: int | float | None = None
+    """Lower end of the range, included. A range between two integers samples integers."""
+    max: int | float | None = None
+    """Upper end of the range, included."""
+    log: bool = False
+    """Sample the range on a logarithmic scale."""
+    step: int | float | None = Field(None, gt=0)
+    """Distance between the values of a range."""
+
+
+class EvaluationSpec(Spec):
+    """What is scored in each phase, and how."""
+
+    search: tuple[TaskSpec, ...] = (TaskSpec(task="own"),)
+    """Tasks for every trial of the search; the user's own data are their validation split."""
+    confirm: tuple[TaskSpec, ...] = (TaskSpec(task="own"),)
+    """Tasks for the base model and the finalists; the user's own data are their test split."""
+    scoring: ScoringSpec = ScoringSpec()
+    """Settings that all tasks share."""
+
+
+class ObjectiveSpec(Spec):
+    """What the search optimizes: exactly one of the two."""
+
+    maximize: str | None = None
+    """A metric to maximize, as `task/metric`."""
+    minimize: str | None = None
+    """A metric to minimize, as `task/metric`."""
+
+    @property
+    def metric(self) -> str:
+        """The optimized metric's name."""
+        return self.maximize or self.minimize or "own/loss"
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Optuna's direction."""
+        return "maximize" if self.maximize else "minimize"
+
+
+class BudgetSpec(Spec):
+    """How much is spent, the same for every method."""
+
+    trials_per_method: int = Field(12, gt=0)
+    """Trials that each method's search may run; a repeated config costs none."""
+    confirm_seeds: int = Field(3, ge=0)
+    """Fresh seeds for each finalist."""
+    trial_minutes: float | None = Field(None, gt=0)
+    """Deadline of one trial."""
+
+
+class SamplerSpec(Spec):
+    """How Optuna proposes params."""
+
+    name: Literal["gp", "tpe", "random", "grid", "qmc", "cmaes"] = "gp"
+    """Gaussian process, TPE, random, grid (every combination once), quasi-Monte Carlo, or CMA-ES."""
+    n_startup_trials: int | None = Field(None, ge=1)
+    """Trials drawn at random before the sampler learns; without it, a third of the budget, at least 3."""
+
+
+class PrunerSpec(Spec):
+    """When Optuna ends a trial early, by its validation loss."""
+
+    name: Literal["median", "successive_halving", "hyperband", "none"] = "median"
+    """Median rule, successive halving, Hyperband, or none."""
+    n_startup_trials: int = Field(4, ge=0)
+    """Trials that must finish before the median rule acts."""
+    n_warmup_steps: int = Field(1, ge=0)
+    """Validations of each trial that the median rule leaves alone."""
+    reduction_factor: int = Field(3, ge=2)
+    """Share of trials kept at each rung of halving and Hyperband: one in so many."""
+
+
+class TrackingSpec(Spec):
+    """Where results are logged."""
+
+    mlflow: bool = True
+    """Log to MLflow."""
+    tracking_uri: str | None = None
+    """An MLflow tracking server or store; without it, `mlflow.db` beside the run directory."""
+
+
+class StudySpec(Spec):
+    """One study file with every default filled in."""
+
+    name: Name
+    """Name of the study, of its run directory and of its MLflow experiment."""
+    model: ModelSpec
+    """The base model."""
+    data: DataSpec
+    """The user's data."""
+    methods: Mapping[Name, MethodSpec] = Field(min_length=1)
+    """The methods under comparison, by name."""
+    training: TrainingSpec = TrainingSpec()
+    """Training settings shared by all methods."""
+    search_space: Mapping[str, Dimension] = {}
+    """Searched keys by their dotted names. Without it, each method's rate and, for adapters, rank."""
+    starting_points: Mapping[Name, tuple[Params, ...]] = {}
+    """Params to try first, by method; the method's own settings come before them."""
+    evaluation: EvaluationSpec = EvaluationSpec()
+    """What is scored, and how."""
+    objective: ObjectiveSpec = ObjectiveSpec()
+    """What the search optimizes; without it, the loss on the validation split."""
+    budget: BudgetSpec = BudgetSpec()
+    """How much is spent."""
+    sampler: SamplerSpec = SamplerSpec()
+    """How params are proposed."""
+    pruner: PrunerSpec = PrunerSpec()
+    """When trials are ended early."""
+    storage: str | None = None
+    """An Optuna storage URL; without it, `optuna.db` in the run directory."""
+    tracking: TrackingSpec = TrackingSpec()
+    """Where results are logged."""
+    seed: int = Field(0, ge=0)
+    """Every seed of the study is derived from this one."""

@@ -1,0 +1,197 @@
+"""The run directory: where each file is, and how it is written so that nothing half-written is ever read.
+
+runs/<study>/study.yaml  environment.json  optuna.db  data/
+             baseline/                    record.json  config.yaml  eval/
+             search/<method>/0007/        the same, and steps.jsonl  checkpoint/
+             confirm/baseline/            the base model on the test split
+             confirm/<method>/seed-1/     the same as a trial
+             report/
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+
+from sweep.config import TrialConfig
+from sweep.errors import RunDirectoryError
+from sweep.record import TrialRecord
+from sweep.spec import StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrialDirectory:
+    """The files of one trial."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The trial's config, written before it starts."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """The trial's record; it exists only once the trial has ended."""
+        return self.path / "record.json"
+
+    @property
+    def steps(self) -> Path:
+        """Training metrics, one JSON object a line."""
+        return self.path / "steps.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """A PEFT adapter, or a whole model for full fine-tuning."""
+        return self.path / "checkpoint"
+
+    @property
+    def eval(self) -> Path:
+        """lm-evaluation-harness's own result and sample files."""
+        return self.path / "eval"
+
+    def read_record(self) -> TrialRecord | None:
+        """The record, or None where the trial has not ended."""
+        return read_record(self.record) if self.record.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def study_file(self) -> Path:
+        """The study as run, every default filled in."""
+        return self.path / "study.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, hardware and data fingerprints."""
+        return self.path / "environment.json"
+
+    @property
+    def optuna_db(self) -> Path:
+        """Default Optuna storage."""
+        return self.path / "optuna.db"
+
+    @property
+    def data(self) -> Path:
+        """Prepared rows, keyed by their content."""
+        return self.path / "data"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report"
+
+    @property
+    def baseline(self) -> TrialDirectory:
+        """The base model on the validation split."""
+        return TrialDirectory(self.path / "baseline")
+
+    @property
+    def confirm_baseline(self) -> TrialDirectory:
+        """The base model on the test split."""
+        return TrialDirectory(self.path / "confirm" / "baseline")
+
+    def search_trial(self, method: str, number: int) -> TrialDirectory:
+        """One trial of a method's search, by Optuna's number."""
+        return TrialDirectory(self.path / "search" / method / f"{number:04d}")
+
+    def confirm_trial(self, method: str, number: int) -> TrialDirectory:
+        """One repetition of a finalist, counted from 1."""
+        return TrialDirectory(self.path / "confirm" / method / f"seed-{number}")
+
+    def directory_of(self, config: TrialConfig) -> TrialDirectory:
+        """Where a config's files belong."""
+        if config.method is None:
+            return self.baseline if config.phase == "baseline" else self.confirm_baseline
+        place = self.search_trial if config.phase == "search" else self.confirm_trial
+        return place(config.method, config.number)
+
+    def search_records(self, method: str) -> list[TrialRecord]:
+        """Ended trials of a method's search, by number."""
+        return list(_records(sorted((self.path / "search" / method).glob("*/record.json"))))
+
+    def confirm_records(self, method: str) -> list[TrialRecord]:
+        """Ended repetitions of a method's finalist, by number."""
+        found = _records((self.path / "confirm" / method).glob("seed-*/record.json"))
+        return sorted(found, key=lambda record: record.config.number)
+
+    def read_study(self) -> StudySpec:
+        """The study as run. Raises RunDirectoryError where the directory holds none."""
+        if not self.study_file.is_file():
+            raise RunDirectoryError(f"{self.path}: no study.yaml here, so this is not a run directory.")
+        try:
+            return StudySpec.model_validate(YAML(typ="safe", pure=True).load(self.study_file.read_text("utf-8")))
+        except ValidationError as error:
+            raise RunDirectoryError(f"{self.study_file}: not a study that this version wrote: {error}.") from error
+
+
+def read_record(path: Path) -> TrialRecord:
+    """Read one record. Raises RunDirectoryError where it cannot be understood."""
+    try:
+        return TrialRecord.model_validate_json(path.read_bytes())
+    except (ValidationError, ValueError) as error:
+        raise RunDirectoryError(f"{path}: not a record that this version can read: {error}.") from error
+
+
+def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
+    """Write the record: from here on the trial counts as ended."""
+    write_text(directory.record, record.model_dump_json(indent=2) + "\n")
+
+
+def write_config(directory: TrialDirectory, config: TrialConfig) -> None:
+    """Write the config before the trial starts."""
+    write_yaml(directory.config, config)
+
+
+def read_config(path: Path) -> TrialConfig:
+    """Read a config that `write_config` wrote."""
+    return TrialConfig.model_validate(YAML(typ="safe", pure=True).load(path.read_text("utf-8")))
+
+
+def write_study(run: RunDirectory, spec: StudySpec) -> None:
+    """Write the study as run."""
+    write_yaml(run.study_file, spec)
+
+
+def write_yaml(path: Path, model: BaseModel) -> None:
+    """Write a model as YAML 1.2, whole or not at all."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = StringIO()
+    yaml.dump(model.model_dump(mode="json"), stream)
+    write_text(path, stream.getvalue())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write plain values as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary name, flush to disk, rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _records(paths: Iterator[Path] | list[Path]) -> Iterator[TrialRecord]:
+    for path in paths:
+        yield read_record(path)
