@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 class Metric(BaseModel):
     """One number with its error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
 
     value: float
     """The score itself, a proportion between 0 and 1 unless its name says otherwise."""
@@ -27,7 +27,7 @@ class Metric(BaseModel):
 class EvalResult(BaseModel):
     """Every metric of one model on some tasks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
 
     metrics: Mapping[str, Metric]
     """Scores by `task/metric`."""

@@ -9,7 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 class Spec(BaseModel):
     """A frozen description read from a file; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        # A loss may be infinite or no number; JSON has neither, and null would not be read back.
+        ser_json_inf_nan="strings",
+    )
 
 
 Dtype = Literal["bfloat16", "float16", "float32"]

@@ -117,8 +117,9 @@ class TrainingSpec(Spec):
 
     @property
     def micro_batch_size(self) -> int:
-        """Rows per forward pass, never more than one optimizer step holds."""
-        return min(self.per_device_train_batch_size, self.effective_batch_size)
+        """Rows per forward pass: the most that are allowed and make up an optimizer step without a rest."""
+        allowed = range(1, self.per_device_train_batch_size + 1)
+        return max(size for size in allowed if self.effective_batch_size % size == 0)
 
     @property
     def gradient_accumulation_steps(self) -> int:

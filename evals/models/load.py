@@ -64,6 +64,18 @@ def load_model(
     return loaded
 
 
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Keep 4-bit weights in the layout that they were loaded in, which training and DoRA read.
+
+    On a CPU with AVX512-BF16, the first forward of a `Linear4bit` in eval mode on an input without gradient repacks its
+    weights in place (bitsandbytes, `Linear4bit.forward`). The layers then give gradients no more, and whoever
+    dequantizes the weights again, as DoRA does for its norms, reads noise. Forwards stay right but slower without it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def four_bit_config(quantization: QuantizationSpec, model: ModelSpec) -> BitsAndBytesConfig:
     """Bitsandbytes' settings: 4-bit storage, compute in the model's own dtype (QLoRA, arXiv 2305.14314)."""
     return BitsAndBytesConfig(
@@ -77,7 +89,7 @@ def four_bit_config(quantization: QuantizationSpec, model: ModelSpec) -> BitsAnd
 def _check_remote_code(model: ModelSpec) -> None:
     if model.trust_remote_code and model.revision is None:
         raise ModelError(
-            f"{model.model_name_or_path}: trust_remote_code needs a pinned revision, so that what runs is what was read."
+            f"{model.model_name_or_path}: trust_remote_code needs a pinned revision: what runs is what was read."
         )
 
 

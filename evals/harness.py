@@ -1,0 +1,188 @@
+"""Score a model with lm-evaluation-harness: one call for the base model and for every trial.
+
+Each task is asked in a call of its own, so that its batches, and with them its scores, do not depend on what else a
+study asks. Every task is found and loaded before the first is asked.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from evals.code.policy import code_execution
+from evals.errors import RunError, TaskError
+from evals.quiet import OnProgress, quietly
+from evals.result import EvalResult, Metric
+from evals.saving import replaced, start_tracker, write_files
+from evals.spec import OwnDataSpec, ScoringSpec, TaskSpec
+from evals.tasks.aggregate import AGGREGATIONS
+from evals.tasks.library import LoadedTask, TaskLibrary
+from evals.tasks.own import OWN, OwnTask, best_constants, build_own
+
+
+@dataclass(slots=True)
+class Scores:
+    """What is known of a model so far."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    constant: dict[str, Metric] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def score(  # noqa: PLR0913
+    lm: HFLM,
+    tasks: Sequence[TaskSpec],
+    scoring: ScoringSpec,
+    *,
+    own: OwnDataSpec | None,
+    output: Path,
+    library: TaskLibrary | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvalResult:
+    """Score a model on tasks and write lm-evaluation-harness's result and sample files into `output`.
+
+    `output` is replaced whole. A library that is kept between calls spares loading benchmarks again. Raises TaskError
+    before anything is scored, and RunError where the files could not be written.
+    """
+    loaded = load_tasks(tasks, scoring, own=own, library=library or TaskLibrary())
+    _check_model(lm, loaded, scoring)
+    scores = Scores()
+    with replaced(output) as directory:
+        for task in loaded:
+            with quietly(on_progress), code_execution(scoring):
+                _score_task(lm, task, scoring, directory, scores)
+    return EvalResult(
+        metrics=scores.metrics,
+        constant=scores.constant,
+        task_versions=scores.versions,
+        samples=scores.samples,
+        seconds=scores.seconds,
+    )
+
+
+def load_tasks(
+    tasks: Sequence[TaskSpec], scoring: ScoringSpec, *, own: OwnDataSpec | None, library: TaskLibrary
+) -> list[LoadedTask]:
+    """Find every task and load its data. Raises TaskError for the first that cannot be asked."""
+    if not tasks:
+        raise TaskError("tasks: none given. Name at least one.")
+    loaded: list[LoadedTask] = []
+    with quietly(), code_execution(scoring):
+        for spec in tasks:
+            found = LoadedTask(spec, [build_own(spec, scoring, own)], (OWN,)) if spec.task == OWN else None
+            loaded.append(found or library.load(spec, scoring))
+            _refuse_repetition(loaded)
+    return loaded
+
+
+def _refuse_repetition(loaded: Sequence[LoadedTask]) -> None:
+    *earlier, last = loaded
+    for other in earlier:
+        for name in set(other.tasks) & set(last.tasks):
+            raise TaskError(
+                f"{last.spec.task}: the task {name!r} is asked already by {other.spec.task!r}. Ask each task once."
+            )
+
+
+def _check_model(lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec) -> None:
+    if lm.batch_size != scoring.batch_size:
+        raise RunError(f"The model was loaded for batches of {lm.batch_size}, but {scoring.batch_size} are asked for.")
+    for task in loaded:
+        if task.spec.apply_chat_template and task.spec.task != OWN and lm.tokenizer.chat_template is None:
+            raise TaskError(f"{task.spec.task}: apply_chat_template is set, but this model has no chat template.")
+        for item in task.items:
+            if isinstance(item, OwnTask) and item.generates:
+                _refuse_long_answers(item, lm.max_length)
+
+
+def _refuse_long_answers(task: OwnTask, max_length: int) -> None:
+    asked = task.config.generation_kwargs["max_gen_toks"]
+    if asked >= max_length:
+        raise TaskError(f"{OWN}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it.")
+
+
+def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Path, scores: Scores) -> None:
+    started = time.monotonic()
+    tracker = start_tracker(directory)
+    results = _ask(lm, task, scoring, tracker)
+    samples = results.pop("samples")
+    metrics = dict(_read_metrics(results))
+    for item in task.items:
+        if isinstance(item, OwnTask):
+            metrics = _own_metrics(samples[OWN])
+            scores.constant |= _constant_metrics(item, samples[OWN])
+    scores.metrics |= metrics
+    scores.versions |= {name: str(version) for name, version in results["versions"].items()}
+    scores.samples |= write_files(tracker, directory, results, samples)
+    scores.seconds[task.spec.task] = time.monotonic() - started
+
+
+def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTracker) -> dict[str, Any]:
+    results: dict[str, Any] = simple_evaluate(
+        model=lm,
+        # Names the model in the files; the model itself is `lm`.
+        model_args={"pretrained": Path(str(getattr(lm.config, "_name_or_path", "") or "model")).name},
+        tasks=list(task.items),
+        num_fewshot=task.spec.num_fewshot,
+        limit=task.spec.limit,
+        apply_chat_template=task.spec.apply_chat_template and task.spec.task != OWN,
+        batch_size=scoring.batch_size,
+        device=str(lm.device),
+        log_samples=True,
+        evaluation_tracker=tracker,
+        # Items are objects already: an index without the thousands of built-in tasks is enough.
+        task_manager=TaskManager(include_defaults=False),
+        random_seed=scoring.seed,
+        numpy_random_seed=scoring.seed,
+        torch_random_seed=scoring.seed,
+        fewshot_random_seed=scoring.seed,
+        confirm_run_unsafe_code=scoring.allow_unsafe_code,
+    )
+    return results
+
+
+def _read_metrics(results: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
+    """Metrics of tasks and groups. One that is not a finite number is left out: it says nothing."""
+    for task, entry in results["results"].items():
+        directions = results["higher_is_better"].get(task, {})
+        for key, value in entry.items():
+            metric, comma, filtered_by = key.partition(",")
+            if not comma or metric.endswith("_stderr") or not _is_finite(value):
+                continue
+            stderr = entry.get(f"{metric}_stderr,{filtered_by}")
+            suffix = "" if filtered_by == "none" else f",{filtered_by}"
+            yield (
+                f"{task}/{metric}{suffix}",
+                Metric(
+                    value=float(value),
+                    stderr=float(stderr) if _is_finite(stderr) else None,
+                    n=entry.get("sample_count", {}).get(key, entry["sample_len"]),
+                    higher_is_better=directions.get(metric) is not False,
+                ),
+            )
+
+
+def _own_metrics(samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    """The user's metrics with their errors, which lm-evaluation-harness knows for plain means only."""
+    names = [name for name in AGGREGATIONS if name in samples[0]]
+    metrics = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
+    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
+
+
+def _constant_metrics(task: OwnTask, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    best = best_constants(task.own, [sample["doc"] for sample in samples], list(samples[0]))
+    return {f"{OWN}/{name}": metric for name, metric in best.items()}
+
+
+def _is_finite(value: object) -> bool:
+    # numpy's floats are floats; "N/A" and lists are not.
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,97 @@
+"""A model as lm-evaluation-harness sees it: the base model, a base model with an adapter, or a tuned checkpoint.
+
+Every model of a study is wrapped here with the same batch size, tokenizer and log-softmax in float32: in bfloat16 the
+scores of several choices often come out exactly equal.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from peft import PeftModel
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from evals.errors import ModelError, TaskError
+from evals.models.load import keep_unpacked, load_model, load_tokenizer
+from evals.quiet import quietly
+from evals.spec import ModelSpec, QuantizationSpec
+
+COMPLETION_REQUEST = "completion_loglikelihood"
+"""Name of the request that `ScoredModel` answers beside lm-evaluation-harness's own."""
+
+
+class ScoredModel(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+    """HFLM with one more kind of request: the likelihood of a completion together with the number of its tokens."""
+
+    def completion_loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, int]]:
+        """What `loglikelihood` gives for each (prompt, completion), and how many tokens it was taken over."""
+        counts = [self.count_completion_tokens(*request.args) for request in requests]
+        answers = self.loglikelihood(requests)
+        return [(logprob, count) for (logprob, _), count in zip(answers, counts, strict=True)]
+
+    def count_completion_tokens(self, prompt: str, completion: str) -> int:
+        """Tokens that `loglikelihood` scores. Raises TaskError where the model cannot take that many.
+
+        White space at the end of the prompt, such as a chat prompt's last line break, is scored with the completion;
+        training has to divide rows there too. Without a prompt, the tokenizer's prefix token stands before the text.
+        """
+        if prompt:
+            count = len(self._encode_pair(prompt, completion)[1])
+        else:
+            tokens = self.tok_encode(completion, add_special_tokens=False)
+            count = len(tokens) - (tokens[:1] == [self.prefix_token_id])
+        if not 0 < count <= self.max_length:
+            raise TaskError(
+                f"own: a completion of {count} tokens cannot be scored: this model takes 1 to {self.max_length}. Leave "
+                f"the row out: {completion[:60]!r}."
+            )
+        return count
+
+
+def load_lm(  # noqa: PLR0913
+    model: ModelSpec,
+    *,
+    cache: Path,
+    device: torch.device,
+    batch_size: int,
+    quantization: QuantizationSpec | None = None,
+    adapter: Path | None = None,
+    checkpoint: Path | None = None,
+) -> HFLM:
+    """Load a model for scoring: the base, the base with a PEFT adapter, or a full checkpoint in the base's place.
+
+    Raises ModelError where any of them cannot be loaded.
+    """
+    with quietly():
+        tokenizer = load_tokenizer(model, cache=cache)
+        loaded = load_model(model, cache=cache, device=device, quantization=quantization, checkpoint=checkpoint)
+        tuned = loaded if adapter is None else _attach(loaded, adapter)
+        return wrap(tuned, tokenizer, batch_size=batch_size)
+
+
+def wrap(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int) -> HFLM:
+    """Wrap a loaded model for scoring and put it into evaluation mode."""
+    model.eval()
+    return ScoredModel(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
+
+
+def _attach(model: PreTrainedModel, adapter: Path) -> PeftModel:
+    if not (adapter / "adapter_config.json").is_file():
+        raise ModelError(f"{adapter}: no adapter_config.json here. Give the directory of a PEFT adapter.")
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns when the adapter lacks weights; the base model would be scored in its name.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            # PEFT 0.21 reads an attribute that transformers 5 renamed.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            tuned = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError, KeyError, UserWarning) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{adapter}: cannot be attached to the base model: {first_line}") from error
+    if getattr(tuned.peft_config["default"], "use_dora", False):
+        keep_unpacked(tuned)
+    return tuned

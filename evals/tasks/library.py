@@ -1,0 +1,110 @@
+"""Every task that lm-evaluation-harness knows, by name.
+
+Indexing its thousands of files takes seconds, and loading a benchmark's data takes more, so one library is kept for
+as long as a process scores. It is made on first use: the user's own data need none of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datasets.exceptions import DatasetsError
+from jinja2 import TemplateError
+from lm_eval.tasks import TaskManager
+
+from evals.code.policy import refuse_unsafe
+from evals.errors import TaskError
+from evals.spec import ScoringSpec, TaskSpec
+from evals.tasks.names import refuse_unknown
+
+# What `datasets`, the Hub's client and a task's own module raise when data or packages are missing.
+LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, LookupError, DatasetsError, TemplateError)
+CODE_METRIC = "code_eval"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """A task or group, ready to be asked."""
+
+    spec: TaskSpec
+    """What was asked for."""
+    items: Sequence[Any]
+    """lm-evaluation-harness's objects: one group, or one or several tasks."""
+    tasks: tuple[str, ...]
+    """Names of the tasks within."""
+
+
+class TaskLibrary:
+    """Finds and loads tasks, those in `include` before the ones that come with lm-evaluation-harness."""
+
+    def __init__(self, include: Path | None = None) -> None:
+        self._include = include
+        self._loaded: dict[TaskSpec, LoadedTask] = {}
+
+    @cached_property
+    def manager(self) -> TaskManager:
+        """lm-evaluation-harness's index."""
+        return TaskManager(include_path=self._include)
+
+    def load(self, spec: TaskSpec, scoring: ScoringSpec) -> LoadedTask:
+        """Load a task with its data. Raises TaskError where it is unknown, unsafe, or lacks its data."""
+        refuse_unknown(spec.task, self.manager.task_index.keys())
+        # Before loading: the module of a task that runs code may do so when it is imported.
+        if self._runs_code(spec.task):
+            refuse_unsafe(spec.task, scoring)
+        if spec not in self._loaded:
+            self._loaded[spec] = self._load(spec)
+        loaded = self._loaded[spec]
+        if any(getattr(task, "UNSAFE_CODE", False) for task in _leaves(loaded.items)):
+            refuse_unsafe(spec.task, scoring)
+        return loaded
+
+    def _load(self, spec: TaskSpec) -> LoadedTask:
+        try:
+            found = self.manager.load([spec.task])
+        except LOADING_ERRORS as error:
+            raise self._cannot_load(spec.task, error) from error
+        tasks, groups = found["tasks"], found["groups"]
+        if any(getattr(task, "MULTIMODAL", False) for task in tasks.values()):
+            raise TaskError(f"{spec.task}: this task shows images or sound, and only text models are scored here.")
+        items = [groups[spec.task]] if spec.task in groups else list(tasks.values())
+        return LoadedTask(spec, items, tuple(tasks))
+
+    def _runs_code(self, name: str) -> bool:
+        return any(config.get("unsafe_code") for config in self._configs(name))
+
+    def _configs(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """The configuration of a task, or of everything within a group or tag."""
+        entry = self.manager.task_index.get(name)
+        if entry is None:
+            return
+        config = {"task": sorted(entry.tags)} if entry.cfg is None else entry.cfg
+        yield from self._configs_within(config)
+
+    def _configs_within(self, config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        yield config
+        members = config.get("task")
+        for member in members if isinstance(members, list) else []:
+            inline = {"task": member} if isinstance(member, str) else member
+            yield from self._configs_within(inline)
+            named = inline.get("group") or inline.get("task")
+            if isinstance(named, str):
+                yield from self._configs(named)
+
+    def _cannot_load(self, name: str, error: Exception) -> TaskError:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if CODE_METRIC in reason:
+            return TaskError(
+                f"{name}: it grades with the metric {CODE_METRIC!r}, fetched from the Hub when first used, and it "
+                "could not be fetched. Run it once with network, or leave it out."
+            )
+        path = next((str(config["dataset_path"]) for config in self._configs(name) if "dataset_path" in config), None)
+        where = "" if path is None else f" Its data {path!r} must be on the Hub, within reach, or in ./{path}."
+        return TaskError(f"{name}: cannot be loaded: {reason}.{where}")
+
+
+def _leaves(items: Sequence[Any]) -> Iterator[Any]:
+    for item in items:
+        yield from item.get_all_tasks() if hasattr(item, "get_all_tasks") else [item]

@@ -1,0 +1,133 @@
+"""What stands at the top of a report: what is missing, and the answer as far as the scores carry it."""
+
+from collections.abc import Sequence
+
+from reports import wording
+from reports.document import Block, Paragraph
+from reports.gather import Gathered
+from reports.statistics import Estimate, overlap
+from reports.summary import MethodSummary, Summary
+
+
+def missing_notes(gathered: Gathered) -> list[Block]:
+    """Everything that a reader must know is not there."""
+    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable]
+    return [Paragraph(text, "warning") for text in texts]
+
+
+def answer_blocks(gathered: Gathered, summary: Summary) -> list[Block]:
+    """The best method with its error, what it is compared with, and how far that can be trusted."""
+    ranked = summary.ranked
+    if not ranked or summary.metric is None:
+        return [Paragraph(_nothing_scored(summary), "lead")]
+    best = ranked[0]
+    blocks: list[Block] = [Paragraph(_lead(best, summary, summary.metric), "lead")]
+    cautions = [*_cautions(ranked, summary, summary.metric), *_choice(gathered, summary, summary.metric)]
+    return blocks + [Paragraph(text, "note") for text in cautions]
+
+
+def _unfinished(gathered: Gathered) -> list[str]:
+    if gathered.baseline is None:
+        return ["This study is unfinished: the base model has not been scored yet."]
+    budget = gathered.spec.budget
+    # Confirm opens with the base model on the test split: from then on the search is over, even where a small space
+    # left trials of the budget unspent.
+    open_search = [
+        f"{method.name} ({method.spent} of {wording.counted(budget.trials_per_method, 'trial')})"
+        for method in gathered.methods
+        if gathered.confirm_baseline is None and method.spent < budget.trials_per_method
+    ]
+    open_confirm = [
+        f"{method.name} ({len(method.confirm)} of {wording.counted(budget.confirm_seeds, 'seed')})"
+        for method in gathered.methods
+        if method.best is not None and len(method.confirm) < budget.confirm_seeds
+    ]
+    texts = []
+    if open_search:
+        texts.append(f"This study is unfinished: the search has reached {wording.listed(open_search)}.")
+    if open_confirm:
+        texts.append(f"This study is unfinished: the test split has been scored for {wording.listed(open_confirm)}.")
+    if gathered.confirm_baseline is None and budget.confirm_seeds and not open_confirm and not open_search:
+        texts.append("This study is unfinished: the base model has not been scored on the test split.")
+    return texts
+
+
+def _failed(gathered: Gathered) -> list[str]:
+    texts = []
+    for method in gathered.methods:
+        if method.search and method.best is None:
+            texts.append(f"No trial of {method.name} was completed, so it has no best settings and no test score.")
+        lost = [record for record in method.confirm if record.evaluation is None]
+        if lost:
+            kinds = sorted({record.failure.kind if record.failure else record.state for record in lost})
+            texts.append(
+                f"{wording.counted(len(lost), 'repetition')} of {method.name} ended without a score "
+                f"({', '.join(kinds)}); its scores come from the others."
+            )
+    for name, record in (("validation", gathered.baseline), ("test", gathered.confirm_baseline)):
+        if record is not None and record.evaluation is None:
+            texts.append(f"The base model could not be scored on the {name} split.")
+    return texts
+
+
+def _nothing_scored(summary: Summary) -> str:
+    if summary.metric is None or summary.metric not in summary.baseline:
+        return "Nothing has been scored yet."
+    base = wording.estimated(summary.baseline[summary.metric])
+    return f"No method has been scored yet. The base model has {summary.metric} {base} on the {summary.split} split."
+
+
+def _lead(best: MethodSummary, summary: Summary, metric: str) -> str:
+    found = best.scores[metric]
+    others = len(summary.ranked) - 1
+    superlative = "highest" if found.higher_is_better else "lowest"
+    opening = f"{best.name} has the {superlative} {metric}" if others else f"{best.name} has {metric}"
+    seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
+    text = f"{opening} on the {summary.split} split: {wording.estimated(found)} ({found.items:,} items{seeds})."
+    against = [
+        f"{name} {wording.estimated(scores[metric])}"
+        for name, scores in (
+            *((method.name, method.scores) for method in summary.ranked[1:]),
+            ("the base model", summary.baseline),
+            ("the best constant answer", summary.constant),
+        )
+        if metric in scores
+    ]
+    return f"{text} Beside it: {'; '.join(against)}." if against else text
+
+
+def _cautions(ranked: Sequence[MethodSummary], summary: Summary, metric: str) -> list[str]:
+    best = ranked[0]
+    found = best.scores[metric]
+    close = [method.name for method in ranked[1:] if _meet(found, method.scores[metric])]
+    texts = []
+    if close:
+        texts.append(
+            f"The 95 % intervals of {wording.listed([best.name, *close])} overlap: on these {found.items:,} items "
+            "the order of these methods may be chance."
+        )
+    for name, scores in (("the base model", summary.baseline), ("the best constant answer", summary.constant)):
+        if metric in scores and _meet(found, scores[metric]):
+            texts.append(
+                f"The interval of {best.name} overlaps that of {name}: these items do not show that it is better."
+            )
+    return texts
+
+
+def _choice(gathered: Gathered, summary: Summary, metric: str) -> list[str]:
+    texts = []
+    objective = gathered.spec.objective
+    if summary.split == "validation":
+        texts.append(
+            "These are scores of each method's best trial on the validation split, on which it was chosen: they look "
+            "better than they are. The test split has not been scored for any method."
+        )
+    if metric != objective.metric:
+        texts.append(f"Each method's best trial was chosen by {objective.metric}; the methods are ranked by {metric}.")
+    return texts
+
+
+def _meet(one: Estimate, other: Estimate) -> bool:
+    if one.interval is None or other.interval is None:
+        return False
+    return overlap(one.interval, other.interval)

@@ -1,0 +1,69 @@
+"""Tables as CSV for other programs.
+
+A spreadsheet runs a cell that begins like a formula, and cells hold what models and users wrote: such texts get an
+apostrophe in front. Numbers stay numbers, negative ones too.
+"""
+
+import io
+from collections.abc import Mapping
+
+import pandas as pd
+
+from reports.statistics import Estimate
+from reports.summary import Summary
+from reports.wording import visible
+
+# With the full-width forms, which some spreadsheets read as the plain ones.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The table as CSV text, the same on every system."""
+    safe = table.rename(columns=defuse).map(defuse)
+    stream = io.StringIO()
+    safe.to_csv(stream, index=False, lineterminator="\n")
+    return stream.getvalue()
+
+
+def defuse(value: object) -> object:
+    """The value, a text that a spreadsheet would run made harmless."""
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.startswith(FORMULA_STARTS) else shown
+
+
+def methods_table(summary: Summary) -> pd.DataFrame:
+    """One row a method and metric, the base model and the best constant answer among them, unrounded."""
+    named = [("base model", summary.baseline), ("best constant answer", summary.constant)]
+    rows = [_row(name, metric, scores, {}) for name, scores in named for metric in scores]
+    for method in summary.methods:
+        costs = {
+            "train_seconds": method.train_seconds,
+            "peak_memory_bytes": method.peak_memory_bytes,
+            "trainable_share": method.trainable_share,
+            "tokens_per_second": method.tokens_per_second,
+            "checkpoint_bytes": method.checkpoint_bytes,
+        }
+        rows += [_row(method.name, metric, method.scores, costs) for metric in method.scores]
+    columns = [
+        *("method", "metric", "split", "value", "item_stderr", "seed_sd", "seeds", "items", "low_95", "high_95"),
+        *("train_seconds", "peak_memory_bytes", "trainable_share", "tokens_per_second", "checkpoint_bytes"),
+    ]
+    return pd.DataFrame(rows, columns=columns).assign(split=summary.split)
+
+
+def _row(name: str, metric: str, scores: Mapping[str, Estimate], costs: Mapping[str, object]) -> dict[str, object]:
+    found = scores[metric]
+    return {
+        "method": name,
+        "metric": metric,
+        "value": found.value,
+        "item_stderr": found.item_stderr,
+        "seed_sd": found.seed_sd,
+        "seeds": found.seeds,
+        "items": found.items,
+        "low_95": None if found.interval is None else found.interval.low,
+        "high_95": None if found.interval is None else found.interval.high,
+        **costs,
+    }

@@ -1,0 +1,141 @@
+"""Everything that a report is made of, read from a run directory once.
+
+A record that cannot be read is named rather than raised: what is missing belongs in the report.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.data.prepared import MANIFEST, PreparedData, read_prepared
+from sweep.errors import DataError, RunDirectoryError
+from sweep.record import TrialRecord
+from sweep.spec import MethodSpec, StudySpec
+from sweep.status import best_trial
+from sweep.store import RunDirectory, TrialDirectory, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRecords:
+    """What ran of one method."""
+
+    name: str
+    spec: MethodSpec
+    search: tuple[TrialRecord, ...]
+    """Ended trials, by number."""
+    confirm: tuple[TrialRecord, ...]
+    """Ended repetitions of the finalist, by number."""
+    best: TrialRecord | None
+    """The finalist: the best complete trial of the search."""
+
+    @property
+    def spent(self) -> int:
+        """Trials of the budget that have ended; a reused config costs none."""
+        return sum(record.reused_from is None for record in self.search)
+
+    @property
+    def scored(self) -> tuple[TrialRecord, ...]:
+        """Repetitions that have scores."""
+        return tuple(record for record in self.confirm if record.evaluation is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One run directory's records."""
+
+    run: RunDirectory
+    spec: StudySpec
+    baseline: TrialRecord | None
+    """The base model on the validation split."""
+    confirm_baseline: TrialRecord | None
+    """The base model on the test split."""
+    methods: tuple[MethodRecords, ...]
+    """In the study file's order."""
+    unreadable: tuple[str, ...]
+    """Complaints about records that could not be read."""
+    environment: Mapping[str, str]
+    """Versions and hardware."""
+    prepared: PreparedData | None
+    """The rows, as they were prepared."""
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """Every record: the base model, then each method's search and confirm phase."""
+        alone = [record for record in (self.baseline, self.confirm_baseline) if record is not None]
+        return alone + [record for method in self.methods for record in (*method.search, *method.confirm)]
+
+    def directory(self, record: TrialRecord) -> TrialDirectory:
+        """Where a record's files are; those of a reused record are with the trial that ran."""
+        return self.run.directory_of(record.config)
+
+
+def gather(run: RunDirectory) -> Gathered:
+    """Read all records of a run. Raises RunDirectoryError only where the directory holds no study."""
+    spec = run.read_study()
+    unreadable: list[str] = []
+    baseline = _read_all([run.baseline.record], run, unreadable)
+    confirm_baseline = _read_all([run.confirm_baseline.record], run, unreadable)
+    methods = tuple(_gather_method(run, spec, name, unreadable) for name in spec.methods)
+    records = [*baseline, *confirm_baseline, *(record for method in methods for record in method.search)]
+    return Gathered(
+        run=run,
+        spec=spec,
+        baseline=next(iter(baseline), None),
+        confirm_baseline=next(iter(confirm_baseline), None),
+        methods=methods,
+        unreadable=tuple(unreadable),
+        environment=_environment(run, records),
+        prepared=_prepared(run, records),
+    )
+
+
+def _gather_method(run: RunDirectory, spec: StudySpec, name: str, unreadable: list[str]) -> MethodRecords:
+    search = _read_all((run.path / "search" / name).glob("*/record.json"), run, unreadable)
+    confirm = _read_all((run.path / "confirm" / name).glob("seed-*/record.json"), run, unreadable)
+    own = [record for record in search if record.reused_from is None]
+    return MethodRecords(name, spec.methods[name], search, confirm, best_trial(own, spec))
+
+
+def _read_all(paths: Iterable[Path], run: RunDirectory, unreadable: list[str]) -> tuple[TrialRecord, ...]:
+    records = []
+    for path in sorted(paths):
+        if not path.is_file():
+            continue
+        try:
+            records.append(read_record(path))
+        except RunDirectoryError:
+            unreadable.append(f"{path.relative_to(run.path).as_posix()} is not a record that this version can read.")
+    return tuple(sorted(records, key=lambda record: record.config.number))
+
+
+def _environment(run: RunDirectory, records: list[TrialRecord]) -> Mapping[str, str]:
+    """What the run directory says of itself; failing that, what its first record says."""
+    try:
+        value = json.loads(run.environment.read_text("utf-8"))
+    except (OSError, ValueError):
+        value = None
+    if isinstance(value, dict) and value:
+        return dict(_flat(value))
+    return next((record.environment for record in records if record.environment), {})
+
+
+def _flat(value: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, member in value.items():
+        if isinstance(member, dict):
+            yield from _flat(member, f"{prefix}{key} ")
+        else:
+            yield f"{prefix}{key}", str(member)
+
+
+def _prepared(run: RunDirectory, records: list[TrialRecord]) -> PreparedData | None:
+    """The prepared rows that the records name by fingerprint; a run directory may hold others from before an edit."""
+    wanted = next((record.data_sha256 for record in records if record.data_sha256), {})
+    for manifest in sorted(run.data.glob(f"*/{MANIFEST}")):
+        try:
+            prepared = read_prepared(manifest.parent)
+        except DataError:
+            continue
+        if wanted and all(prepared.sha256.get(split) == digest for split, digest in wanted.items()):
+            return prepared
+    return None

@@ -1,0 +1,196 @@
+"""The report's sections, in a reader's order: each turns records and numbers into blocks.
+
+A section says what is missing where something is missing. None of them decides which method is better: that takes
+more than intervals side by side.
+"""
+
+from collections.abc import Sequence
+
+from reports import commands, wording
+from reports.answer import answer_blocks, missing_notes
+from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
+from reports.examples import example_blocks
+from reports.gather import Gathered
+from reports.settings import settings_table
+from reports.statistics import Estimate
+from reports.summary import MethodSummary, Summary
+from reports.trials import failure_table, trials_table
+from sweep.record import TrialRecord
+
+BASE_MODEL = "base model"
+CONSTANT_ANSWER = "best constant answer"
+SHA_CHARACTERS = 16
+SCORE_COLUMNS, COST_COLUMNS = 4, 5
+
+
+def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure]) -> Document:
+    """The whole report as blocks."""
+    spec = gathered.spec
+    drawn = {figure.name: figure for figure in figures}
+    made = (
+        Section("Methods side by side", "methods", _methods(gathered, summary, drawn)),
+        Section("Best settings of each method", "settings", _settings(gathered)),
+        Section("The search", "search", _search(gathered, drawn)),
+        Section("Example answers", "examples", example_blocks(gathered, summary)),
+        Section("All trials", "trials", _trials(gathered)),
+        Section("Running each row again", "commands", commands.blocks(gathered)),
+        Section("Data and environment", "environment", _provenance(gathered)),
+    )
+    question = f"Which of {wording.listed(list(spec.methods))} suits these data best?"
+    if len(spec.methods) == 1:
+        question = f"What does {next(iter(spec.methods))} make of these data?"
+    return Document(
+        title=spec.name,
+        subtitle=question,
+        answer=[*missing_notes(gathered), *answer_blocks(gathered, summary)],
+        sections=[section for section in made if section.blocks],
+    )
+
+
+def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure]) -> list[Block]:
+    if summary.metric is None:
+        return [Paragraph("Nothing has been scored yet.", "warning")]
+    blocks: list[Block] = [methods_table(summary)]
+    blocks += [figures[name] for name in ("scores",) if name in figures]
+    if len(summary.metrics) > 1:
+        blocks.append(_all_scores(gathered, summary))
+    return blocks + [figures[name] for name in ("search_and_test",) if name in figures]
+
+
+def methods_table(summary: Summary) -> Table:
+    """The methods beside the base model and the best constant answer, the best first."""
+    metric = summary.metric or ""
+    unscored = [method for method in summary.methods if metric not in method.scores]
+    ordered = [*summary.ranked, *unscored]
+    device = "GPU" if summary.on_device else "host"
+    columns = [
+        Column("method"),
+        Column(f"{metric}, {summary.split}", "number"),
+        Column("95 % interval", "number"),
+        Column("seeds, spread", "number"),
+        Column("items", "number"),
+        Column("training time", "number"),
+        Column(f"peak memory ({device})", "number"),
+        Column("trained share", "number"),
+        Column("tokens/s", "number"),
+        Column("saved size", "number"),
+    ]
+    rows = [[method.name, *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered]
+    costless = [wording.NONE] * COST_COLUMNS
+    rows.append([BASE_MODEL, *_score_cells(summary.baseline.get(metric)), *costless])
+    if metric in summary.constant:
+        rows.append([CONSTANT_ANSWER, *_score_cells(summary.constant[metric]), *costless])
+    caption = (
+        "Score: mean over seeds ± standard error over items. Spread: standard deviation between seeds, which share "
+        "their items. Interval: both together. Times, speeds and sizes are means over the same runs; memory is their "
+        "largest."
+    )
+    return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if summary.ranked else ()))
+
+
+def _score_cells(found: Estimate | None) -> list[str]:
+    if found is None:
+        return [wording.NONE] * SCORE_COLUMNS
+    spread = "" if found.seed_sd is None else f", ± {wording.score(found.seed_sd)}"
+    return [wording.estimated(found), wording.interval(found.interval), f"{found.seeds}{spread}", f"{found.items:,}"]
+
+
+def _cost_cells(method: MethodSummary) -> list[str]:
+    return [
+        wording.duration(method.train_seconds),
+        wording.size(method.peak_memory_bytes),
+        wording.percent(method.trainable_share),
+        wording.number(method.tokens_per_second),
+        wording.size(method.checkpoint_bytes),
+    ]
+
+
+def _all_scores(gathered: Gathered, summary: Summary) -> Table:
+    """Every metric by method."""
+    named = [(BASE_MODEL, summary.baseline), (CONSTANT_ANSWER, summary.constant)]
+    named += [(method.name, method.scores) for method in summary.methods]
+    shown = [(name, scores) for name, scores in named if scores]
+    columns = [Column("metric", "code"), Column("items", "number"), *(Column(name, "number") for name, _ in shown)]
+    rows = []
+    for metric in summary.metrics:
+        found = [scores.get(metric) for _, scores in shown]
+        items = max((one.items for one in found if one is not None), default=0)
+        rows.append([f"{metric} {_direction(found)}", f"{items:,}", *(wording.estimated(one) for one in found)])
+    split = f"own rows: the {summary.split} split" if "own" in _tasks(gathered) else f"after the {summary.split} phase"
+    caption = f"Every score ± its standard error over items ({split}). ↑ higher is better, ↓ lower is better."
+    return Table(columns, rows, caption)
+
+
+def _direction(found: Sequence[Estimate | None]) -> str:
+    higher = next((one.higher_is_better for one in found if one is not None), True)
+    return "↑" if higher else "↓"
+
+
+def _tasks(gathered: Gathered) -> set[str]:
+    evaluation = gathered.spec.evaluation
+    return {task.task for task in (*evaluation.search, *evaluation.confirm)}
+
+
+def _settings(gathered: Gathered) -> list[Block]:
+    if not any(method.best for method in gathered.methods):
+        return [Paragraph("No method has a complete trial yet.", "warning")]
+    return [settings_table(gathered)]
+
+
+def _search(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
+    spec = gathered.spec
+    text = (
+        f"Each method had {wording.counted(spec.budget.trials_per_method, 'trial')} with the {spec.sampler.name} "
+        f"sampler and the {spec.pruner.name} pruner, to {spec.objective.direction} {spec.objective.metric} on the "
+        f"validation split. Seed of the study: {spec.seed}."
+    )
+    shown = [figures[name] for name in ("rate_and_rank", "history", "losses") if name in figures]
+    return [Paragraph(text), *shown] if shown else []
+
+
+def _trials(gathered: Gathered) -> list[Block]:
+    searched = [record for method in gathered.methods for record in method.search]
+    if not searched:
+        return []
+    return [trials_table(gathered), *failure_table(gathered)]
+
+
+def _provenance(gathered: Gathered) -> list[Block]:
+    blocks: list[Block] = [_data_table(gathered)] if _fingerprints(gathered) else []
+    blocks += [Paragraph(text, "note") for text in _data_notes(gathered)]
+    if gathered.environment:
+        rows = [[name, value] for name, value in sorted(gathered.environment.items())]
+        columns = [Column("what"), Column("found", "code")]
+        blocks.append(Table(columns, rows, "Versions and hardware that the study ran on."))
+    return blocks
+
+
+def _data_table(gathered: Gathered) -> Table:
+    counts = {} if gathered.prepared is None else gathered.prepared.rows
+    rows = [
+        [split, f"{counts[split]:,}" if split in counts else wording.NONE, digest[:SHA_CHARACTERS]]
+        for split, digest in sorted(_fingerprints(gathered).items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
+    ]
+    columns = [Column("split"), Column("rows", "number"), Column("SHA-256 of the rows", "code")]
+    return Table(
+        columns, rows, f"Data: {gathered.spec.data.train}. Fingerprints are cut to {SHA_CHARACTERS} characters."
+    )
+
+
+SPLIT_ORDER = {"train": 0, "validation": 1, "test": 2}
+
+
+def _data_notes(gathered: Gathered) -> list[str]:
+    prepared = gathered.prepared
+    if prepared is None:
+        return []
+    notes = (
+        [f"{wording.counted(len(prepared.dropped), 'row')} did not fit and were left out."] if prepared.dropped else []
+    )
+    leaks = [f"{count:,} of {split}" for split, count in sorted(prepared.leaks.items()) if count]
+    return notes + ([f"Held-out rows that were seen before: {', '.join(leaks)}."] if leaks else [])
+
+
+def _fingerprints(gathered: Gathered) -> dict[str, str]:
+    records: list[TrialRecord] = gathered.records
+    return {split: digest for record in records for split, digest in record.data_sha256.items()}

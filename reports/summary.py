@@ -1,0 +1,149 @@
+"""What a study found, as numbers: the methods side by side on one metric, with what they cost.
+
+The test split decides once there are scores on it. Until then the best trials are compared on the validation split,
+which flatters them, since they were chosen on it: whatever shows these numbers has to say so.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from evals.result import EvalResult, Metric
+from reports.gather import Gathered, MethodRecords
+from reports.statistics import Estimate, estimate
+from sweep.config import Split
+from sweep.record import TrainingResult, TrialRecord
+from sweep.spec import StudySpec
+
+PREFERRED = ("own/accuracy", "own/exact_match", "own/field_match", "own/normalized_match", "own/loss")
+"""The metrics that a reader wants first, where the study maximizes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSummary:
+    """One method: its scores and what they cost."""
+
+    name: str
+    records: MethodRecords
+    scored: Sequence[TrialRecord]
+    """The records that the scores come from."""
+    scores: Mapping[str, Estimate]
+    """By metric."""
+    train_seconds: float | None
+    """Mean over the scored records, as are the speeds below."""
+    peak_memory_bytes: int | None
+    """The largest of the scored records: on the GPU where there is one."""
+    trainable_share: float | None
+    tokens_per_second: float | None
+    checkpoint_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All methods against the base model and the best constant answer."""
+
+    split: Split
+    """Where the scores come from."""
+    metric: str | None
+    """What the methods are ranked by; none where nothing was scored."""
+    metrics: Sequence[str]
+    """Every metric that something was scored by, the deciding one first."""
+    baseline: Mapping[str, Estimate]
+    constant: Mapping[str, Estimate]
+    methods: Sequence[MethodSummary]
+    on_device: bool
+    """Whether peak memory is that of a GPU."""
+
+    @property
+    def ranked(self) -> list[MethodSummary]:
+        """The methods that have the deciding score, the best first; ties in the study file's order."""
+        metric = self.metric
+        if metric is None:
+            return []
+        scored = [method for method in self.methods if metric in method.scores]
+        return sorted(scored, key=lambda method: _merit(method.scores[metric]), reverse=True)
+
+
+def summarize(gathered: Gathered) -> Summary:
+    """Put a run's methods side by side."""
+    split: Split = "test" if any(method.scored for method in gathered.methods) else "validation"
+    base = gathered.confirm_baseline if split == "test" else gathered.baseline
+    evaluation = base.evaluation if base is not None else None
+    methods = [_summarize_method(method, split) for method in gathered.methods]
+    constants = next((found.constant for found in _evaluations(base, methods) if found.constant), {})
+    metrics = _metrics(gathered.spec, evaluation, methods)
+    return Summary(
+        split=split,
+        metric=next(iter(metrics), None),
+        metrics=metrics,
+        baseline={} if evaluation is None else _estimates([evaluation.metrics]),
+        constant=_estimates([constants]),
+        methods=methods,
+        on_device=any(_device_bytes(record) for method in methods for record in method.scored),
+    )
+
+
+def deciding_metric(spec: StudySpec, available: Sequence[str]) -> str | None:
+    """The metric that methods are ranked by: what the study maximizes, or else the answers' quality, or the loss."""
+    candidates = [name for name in (spec.objective.maximize, *PREFERRED, spec.objective.metric) if name is not None]
+    return next((name for name in candidates if name in available), next(iter(sorted(available)), None))
+
+
+def _summarize_method(method: MethodRecords, split: Split) -> MethodSummary:
+    best = [method.best] if method.best is not None and method.best.evaluation is not None else []
+    scored = list(method.scored) if split == "test" else best
+    training = [record.training for record in scored if record.training is not None]
+    memory = [peak for record in scored if (peak := _device_bytes(record) or _host_bytes(record))]
+    return MethodSummary(
+        name=method.name,
+        records=method,
+        scored=scored,
+        scores=_estimates([record.evaluation.metrics for record in scored if record.evaluation is not None]),
+        train_seconds=_mean([record.seconds["train"] for record in scored if "train" in record.seconds]),
+        peak_memory_bytes=max(memory, default=None),
+        trainable_share=_mean_of(training, lambda one: one.trainable_parameters / one.total_parameters),
+        tokens_per_second=_mean_of(training, lambda one: one.tokens_per_second),
+        checkpoint_bytes=_mean_of(training, lambda one: one.checkpoint_bytes),
+    )
+
+
+def _estimates(results: Sequence[Mapping[str, Metric]]) -> dict[str, Estimate]:
+    names = sorted({name for metrics in results for name in metrics})
+    return {name: estimate([metrics[name] for metrics in results if name in metrics]) for name in names}
+
+
+def _metrics(spec: StudySpec, base: EvalResult | None, methods: Sequence[MethodSummary]) -> list[str]:
+    by_methods = sorted({name for method in methods for name in method.scores})
+    available = by_methods or sorted(base.metrics if base is not None else ())
+    first = deciding_metric(spec, available)
+    preferred = [name for name in PREFERRED if name in available]
+    return list(dict.fromkeys([*([] if first is None else [first]), *preferred, *available]))
+
+
+def _evaluations(base: TrialRecord | None, methods: Sequence[MethodSummary]) -> list[EvalResult]:
+    records = ([] if base is None else [base]) + [record for method in methods for record in method.scored]
+    return [record.evaluation for record in records if record.evaluation is not None]
+
+
+def _merit(found: Estimate) -> float:
+    # A diverged model's score is no number, and worse than any.
+    if math.isnan(found.value):
+        return -math.inf
+    return found.value if found.higher_is_better else -found.value
+
+
+def _device_bytes(record: TrialRecord) -> int | None:
+    return None if record.memory is None else record.memory.device_bytes
+
+
+def _host_bytes(record: TrialRecord) -> int | None:
+    return None if record.memory is None else record.memory.host_bytes
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _mean_of(training: Sequence[TrainingResult], value: Callable[[TrainingResult], float]) -> float | None:
+    return _mean([value(one) for one in training])

@@ -1,0 +1,207 @@
+"""The command line: turns arguments into calls of `sweep.api`, and errors into one clear line and an exit code.
+
+Exit codes: 0 done, 1 the study failed, 2 the user's input is wrong, 130 interrupted with everything saved. A bug
+prints its traceback. This is the only place that reads the environment.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from evals.spec import Dtype, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from sweep import api, display
+from sweep.config import Split
+from sweep.errors import InputError, RunError
+from sweep.live import study_display
+from sweep.store import RunDirectory
+
+app = typer.Typer(
+    help="LoRA, QLoRA or full fine-tuning, and with which hyperparameters, on your data? "
+    "Write a study file, run it, read the report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+complaints = Console(stderr=True, soft_wrap=True, highlight=False)
+
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
+        envvar="SWEEP_CACHE",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def init(
+    name: Annotated[str | None, typer.Argument(help="A bundled study.", show_default=False)] = None,
+    to: Annotated[Path, typer.Option(help="Directory to copy the study into.")] = Path(),
+) -> None:
+    """List the bundled studies, or copy one to start from."""
+    if name is None:
+        console.print(display.bundled_table(api.bundled_studies()))
+        console.print("Copy one with: sweep init NAME")
+        return
+    copied = api.copy_bundled_study(name, to)
+    for path in copied:
+        console.print(f"wrote {path}")
+    console.print(f"Next: sweep check {shlex.quote(str(copied[0]))}")
+
+
+@app.command()
+def check(
+    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", show_default=False)] = None,
+    overrides: SetOption = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the study file's JSON schema for editors.")] = False,  # noqa: FBT002
+) -> None:
+    """Validate everything that can be known before training: every complaint at once."""
+    if schema:
+        sys.stdout.write(json.dumps(api.study_schema(), indent=2) + "\n")
+        return
+    if study is None:
+        raise InputError("Name a study file, or ask for its --schema.")
+    console.print(display.study_summary(api.check_study(study, overrides or ())))
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
+    cache: CacheOption = None,
+) -> None:
+    """Run the whole study, or go on where it stopped."""
+    spec = api.load_study(study, overrides or ())
+    try:
+        with study_display(spec, console) as on_event:
+            finished = api.run_study(
+                spec, data_root=study.parent.resolve(), runs=runs, cache=cache or default_cache(), on_event=on_event
+            )
+    except KeyboardInterrupt:
+        again = shlex.join(["sweep", *sys.argv[1:]])
+        complaints.print(f"Interrupted. Everything that ended is saved; go on with: {again}")
+        raise
+    console.print(display.outcome_table(finished.baseline, finished.finalists))
+    where = finished.directory.path
+    console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
+    if spec.tracking.mlflow and spec.tracking.tracking_uri is None:
+        console.print(f"MLflow: cd {shlex.quote(str(where.parent))} && mlflow ui", soft_wrap=True)
+
+
+@app.command()
+def status(run_dir: RunArgument) -> None:
+    """Show the phase, trials by state, the best so far and the time left."""
+    console.print(display.status_table(api.read_run(run_dir).status))
+
+
+@app.command()
+def report(run_dir: RunArgument) -> None:
+    """Build the report again from the run directory alone; needs no GPU."""
+    console.print(f"wrote {api.build_report(api.read_run(run_dir).directory)}")
+
+
+@app.command(name="eval")
+def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A Hub name, a directory, package:NAME, or a trial's directory in a run.", show_default=False
+        ),
+    ],
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Task names, separated by commas; `own` needs --study. A trial's directory brings its own."),
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(metavar="RUN_DIR", help="The run directory whose data `own` means.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Part of the own data.")] = "test",
+    num_fewshot: Annotated[int | None, typer.Option("--num_fewshot", "--num-fewshot", min=0)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many items.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", min=1)] = 8,
+    apply_chat_template: Annotated[bool, typer.Option("--apply_chat_template", "--apply-chat-template")] = False,  # noqa: FBT002
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights and of computing.")] = "bfloat16",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    gguf_file: Annotated[str | None, typer.Option("--gguf_file", "--gguf-file")] = None,
+    load_in_4bit: Annotated[bool, typer.Option("--load_in_4bit", "--load-in-4bit")] = False,  # noqa: FBT002
+    output_path: Annotated[Path, typer.Option("--output_path", "--output-path", help="Where results go.")] = Path(
+        "eval"
+    ),
+    cache: CacheOption = None,
+) -> None:
+    """Score any model or adapter on its own."""
+    chosen = tuple(
+        TaskSpec(task=name.strip(), num_fewshot=num_fewshot, limit=limit, apply_chat_template=apply_chat_template)
+        for name in (tasks or "").split(",")
+        if name.strip()
+    )
+    where = cache or default_cache()
+    if (Path(model) / "config.yaml").is_file():
+        result = api.score_trial(Path(model), output=output_path, tasks=chosen, cache=where)
+    else:
+        if not chosen:
+            raise InputError("Name the --tasks, such as --tasks mmlu,gsm8k.")
+        asks_own = any(task.task == "own" for task in chosen)
+        if asks_own and study is None:
+            raise InputError("The task own needs --study RUN_DIR, whose data it means.")
+        result = api.score_model(
+            ModelSpec(model_name_or_path=model, dtype=dtype, revision=revision, gguf_file=gguf_file),
+            chosen,
+            output=output_path,
+            scoring=ScoringSpec(batch_size=batch_size),
+            adapter=adapter,
+            quantization=QuantizationSpec() if load_in_4bit else None,
+            own=api.own_data(RunDirectory(study), split, cache=where) if asks_own and study is not None else None,
+            cache=where,
+        )
+    console.print(display.scores_table(result))
+    console.print(f"per-item answers: {output_path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine can do: devices, 4-bit weights, isolation, versions."""
+    console.print(display.capability_table(api.machine_capabilities()))
+
+
+def default_cache() -> Path:
+    """Directory of converted models, by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        complaints.print(f"{error.format_message()} See sweep --help.", markup=False)
+        return error.exit_code
+    except InputError as error:
+        complaints.print(str(error), markup=False)
+        return 2
+    except RunError as error:
+        complaints.print(str(error), markup=False)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,95 @@
+"""Turn the rows of one file into text and tokens, leaving out those that are too long.
+
+A row beyond the length limit is left out and counted instead of cut: a cut answer teaches a model to stop midway.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from evals.spec import OwnRow
+from sweep.data.rows import BadRow, Row, UnfitError, refuse_too_many
+from sweep.data.shapes import FittedRows
+from sweep.data.template import Rendered, render
+from sweep.data.tokens import Tokens, tokenize
+from sweep.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """One row as read, as text and in tokens."""
+
+    row: Row
+    rendered: Rendered
+    tokens: Tokens
+
+    @property
+    def own(self) -> OwnRow:
+        """The row as scoring asks it."""
+        return OwnRow(
+            row=self.row.number,
+            prompt=self.rendered.prompt,
+            completion=self.rendered.completion,
+            answer=self.row.answer,
+            group=self.row.group,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """The rows of one file that fit in every way, and those that do not."""
+
+    rows: Sequence[EncodedRow]
+    bad: Sequence[BadRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How every row of a study is rendered and tokenized."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    template: bool
+    system: str | None
+    max_length: int
+
+    def encode(self, fitted: FittedRows, *, max_rows: int | None, max_bad_rows: float) -> EncodedFile:
+        """Encode the first `max_rows` rows that fit. Raises DataError where too many do not."""
+        good: list[EncodedRow] = []
+        bad = list(fitted.bad)
+        rows = iter(fitted.rows)
+        while (max_rows is None or len(good) < max_rows) and (batch := list(islice(rows, BATCH_ROWS))):
+            for outcome in self._batch(batch, fitted.file):
+                if isinstance(outcome, EncodedRow):
+                    good.append(outcome)
+                else:
+                    bad.append(outcome)
+        bad.sort(key=lambda row: row.row)
+        refuse_too_many(fitted.file, bad, total=fitted.total, limit=max_bad_rows)
+        if not good:
+            raise DataError(f"{fitted.file}: no row fits. Mend the rows or raise training.max_length.")
+        return EncodedFile(good[:max_rows], bad)
+
+    def _batch(self, rows: Sequence[Row], file: str) -> Iterator[EncodedRow | BadRow]:
+        rendered: list[tuple[Row, Rendered]] = []
+        for row in rows:
+            try:
+                text = render(row, self.tokenizer, file=file, template=self.template, system=self.system)
+                rendered.append((row, text))
+            except UnfitError as error:
+                yield BadRow(file=file, row=row.number, reason=str(error))
+        for (row, text), tokens in zip(rendered, tokenize([text for _, text in rendered], self.tokenizer), strict=True):
+            reason = self._misfit(tokens)
+            yield EncodedRow(row, text, tokens) if reason is None else BadRow(file=file, row=row.number, reason=reason)
+
+    def _misfit(self, tokens: Tokens) -> str | None:
+        if len(tokens.input_ids) > self.max_length:
+            return f"{len(tokens.input_ids)} tokens, where training.max_length is {self.max_length}"
+        if not tokens.whole:
+            return "prompt and completion run together into one token; end the prompt with a space or a line break"
+        return None

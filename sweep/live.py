@@ -1,0 +1,129 @@
+"""The view of a running study: live on a terminal; elsewhere one plain line for each thing that happened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sweep.display import objective, outcome, trial_name, trial_table, varied
+from sweep.events import (
+    DataReady,
+    Event,
+    Notice,
+    OnEvent,
+    PhaseStarted,
+    SpaceExhausted,
+    StudyEnded,
+    TrialEnded,
+    TrialProgress,
+    TrialRung,
+    TrialStarted,
+)
+from sweep.record import TrialRecord
+from sweep.spec import StudySpec
+
+ROWS_SHOWN = 12
+PHASES = {
+    "baseline": "scoring the base model",
+    "search": "searching, trial by trial",
+    "confirm": "confirming the best configs on the test rows",
+}
+
+
+@contextmanager
+def study_display(spec: StudySpec, console: Console) -> Iterator[OnEvent]:
+    """Show a running study: live on a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda event: _print_line(console, event, spec)
+        return
+    view = LiveView(spec, console)
+    with Live(view.render(), console=console, refresh_per_second=4) as live:
+
+        def show(event: Event) -> None:
+            view.take(event)
+            live.update(view.render())
+
+        yield show
+
+
+class LiveView:
+    """The live view: bars for the phase and for each running trial, over a table of the latest trials."""
+
+    def __init__(self, spec: StudySpec, console: Console) -> None:
+        self._spec = spec
+        self._console = console
+        self._ended: list[TrialRecord] = []
+        self._phase_bar = _bar(MofNCompleteColumn())
+        self._trial_bars = _bar(MofNCompleteColumn())
+        self._phase: TaskID | None = None
+        self._running: dict[str, TaskID] = {}
+
+    def take(self, event: Event) -> None:
+        """Bring the view up to date with one event."""
+        match event:
+            case PhaseStarted(phase, trials):
+                if self._phase is not None:
+                    self._phase_bar.remove_task(self._phase)
+                self._phase = self._phase_bar.add_task(PHASES[phase], total=trials)
+            case TrialStarted(config):
+                self._running[trial_name(config)] = self._trial_bars.add_task(f"  {trial_name(config)}", total=None)
+            case TrialProgress(config, part, done, total):
+                if (bar := self._running.get(trial_name(config))) is not None:
+                    name = f"  {trial_name(config)}: {part}"
+                    self._trial_bars.update(bar, description=name, completed=done, total=total)
+            case TrialEnded(record):
+                self._end(record)
+            case TrialRung() | StudyEnded():
+                pass
+            case _:
+                _print_line(self._console, event, self._spec)
+
+    def render(self) -> RenderableType:
+        """The view as it is now."""
+        parts: list[RenderableType] = []
+        if self._ended:
+            parts.append(trial_table(self._ended[-ROWS_SHOWN:], self._spec))
+        return Group(*parts, self._phase_bar, self._trial_bars)
+
+    def _end(self, record: TrialRecord) -> None:
+        self._ended.append(record)
+        if (bar := self._running.pop(trial_name(record.config), None)) is not None:
+            self._trial_bars.remove_task(bar)
+        if self._phase is not None and record.reused_from is None:
+            self._phase_bar.advance(self._phase)
+
+
+def _bar(counter: MofNCompleteColumn) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), counter, TimeElapsedColumn())
+
+
+def _print_line(console: Console, event: Event, spec: StudySpec) -> None:
+    line = _line(event, spec)
+    if line is not None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(event: Event, spec: StudySpec) -> str | None:
+    """One plain line for an event; none for those too frequent to print."""
+    match event:
+        case PhaseStarted(phase, trials):
+            return f"{phase}: {PHASES[phase]} ({trials} to run)"
+        case DataReady(rows, dropped):
+            counts = ", ".join(f"{count} {split}" for split, count in rows.items())
+            return f"data: {counts} rows" + (f"; {len(dropped)} left out" if dropped else "")
+        case TrialEnded(record):
+            value = objective(record, spec)
+            score = f"  {spec.objective.metric} {value}" if value else ""
+            seconds = f"  {record.seconds_total:.0f} s"
+            why = f"  {record.failure.message}" if record.failure is not None else ""
+            return (
+                f"{trial_name(record.config)}: {outcome(record)}{score}{seconds}  {varied(record.config.params)}{why}"
+            )
+        case SpaceExhausted(method, trials):
+            return f"{method}: no new config left to try after {trials} trials"
+        case Notice(message):
+            return message
+        case _:
+            return None

@@ -1,0 +1,146 @@
+"""One method's study in Optuna's storage, kept as a mirror of the records on disk.
+
+The records lead: whatever the storage does not know is told again, and a storage that was lost is built anew. Trials
+keep their numbers, because a number is also the name of a directory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweep import space
+from sweep.config import TrialConfig
+from sweep.errors import InputError, RunDirectoryError
+from sweep.record import TrialRecord
+from sweep.samplers import FEASIBLE, FEASIBLE_VALUE, INFEASIBLE_VALUE, build_pruner, build_sampler, proposal_seeds
+from sweep.spec import StudySpec
+
+INFEASIBLE = frozenset({"out_of_memory", "infeasible", "diverged", "deadline"})
+"""Failures that say something about the config, which Optuna must learn from: it never looks at FAIL."""
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Open an Optuna storage. Raises InputError where the URL leads nowhere."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise InputError(f"storage: {url} cannot be opened: {reason}. Give a database URL for Optuna.") from error
+
+
+class OptunaMirror:
+    """A method's Optuna study: reading it, and telling it what happened."""
+
+    def __init__(self, spec: StudySpec, method: str, *, storage: BaseStorage) -> None:
+        self._storage = storage
+        self._distributions = space.distributions(space.for_method(spec, method))
+        self._loss_sign = -1.0 if spec.objective.direction == "maximize" else 1.0
+        # This sampler never proposes. Telling goes through it because some real ones, when told, stop a loop that does
+        # not exist here, or warn about constraints.
+        self._study = optuna.create_study(
+            study_name=f"{spec.name}/{method}",
+            storage=storage,
+            direction=spec.objective.direction,
+            load_if_exists=True,
+            sampler=build_sampler("random", proposal_seeds(spec, method, 0)),
+            pruner=build_pruner(spec.pruner, validations=spec.methods[method].training.validations),
+        )
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study itself, for asking."""
+        return self._study
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial that Optuna knows, by number."""
+        return self._study.get_trials(deepcopy=False)
+
+    def trial(self, number: int) -> optuna.Trial:
+        """A trial that has not ended."""
+        return optuna.trial.Trial(self._study, self._trial_id(number))
+
+    def report(self, number: int, rung: int, validation_loss: float) -> None:
+        """Note a validation loss at a rung, counted from 1.
+
+        Not by `Trial.report`, which keeps the first value where a trial is run again. A pruner compares in the study's
+        direction, while a loss is always to be small.
+        """
+        self._storage.set_trial_intermediate_value(self._trial_id(number), rung, self._loss_sign * validation_loss)
+
+    def tell(self, record: TrialRecord, *, worst_value: float) -> None:
+        """Tell the outcome of a trial that Optuna holds as unfinished."""
+        number = record.config.number
+        for rung, validation_loss in record.intermediate.items():
+            self.report(number, rung, validation_loss)
+        kind = None if record.failure is None else record.failure.kind
+        if record.state == "FAIL" and kind not in INFEASIBLE:
+            self._study.tell(number, state=TrialState.FAIL)
+            return
+        # Every trial that a sampler may look at has the constraint: the GP refuses a study where only some have it.
+        trial = self.trial(number)
+        if FEASIBLE not in trial.constraints:
+            trial.set_constraint(FEASIBLE, INFEASIBLE_VALUE if kind in INFEASIBLE else FEASIBLE_VALUE)
+        if record.state == "PRUNED":
+            self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            # An infeasible trial gets the worst value, so that a sampler that knows no constraints keeps away too.
+            self._study.tell(number, worst_value if record.objective is None else record.objective)
+
+    def reconcile(
+        self,
+        records: Mapping[int, TrialRecord],
+        configs: Mapping[int, TrialConfig],
+        *,
+        worst_value: Callable[[int], float],
+    ) -> Iterator[int]:
+        """Bring Optuna up to what is on disk; give the numbers of trials that have to be run again.
+
+        `worst_value` is the worst objective of the trials before a number.
+        """
+        self._add_missing(configs)
+        for trial in self.trials():
+            record = records.get(trial.number)
+            if record is None:
+                self._refuse_foreign(trial)
+                if trial.state == TrialState.RUNNING:
+                    yield trial.number
+            elif not trial.state.is_finished():
+                self._fill(trial, record)
+                self.tell(record, worst_value=worst_value(trial.number))
+
+    def _add_missing(self, configs: Mapping[int, TrialConfig]) -> None:
+        for number in range(len(self.trials()), max(configs, default=-1) + 1):
+            config = configs.get(number)
+            # A number that left nothing on disk never started; it is filled so that those after it keep theirs.
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.FAIL if config is None else TrialState.RUNNING,
+                    params={} if config is None else space.encode_params(config.params),
+                    distributions={} if config is None else self._distributions,
+                )
+            )
+
+    def _fill(self, trial: FrozenTrial, record: TrialRecord) -> None:
+        """Give an unfinished trial of an older copy of the storage what its record knows."""
+        trial_id = self._trial_id(trial.number)
+        if trial.state == TrialState.WAITING:
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        for name, value in space.encode_params(record.config.params).items():
+            if name not in trial.params:
+                distribution = self._distributions[name]
+                self._storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
+
+    def _refuse_foreign(self, trial: FrozenTrial) -> None:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            raise RunDirectoryError(
+                f"storage: trial {trial.number} of Optuna study {self._study.study_name} has ended, and this run "
+                "directory has no record of it. Give the study another name, or a storage of its own."
+            )
+
+    def _trial_id(self, number: int) -> int:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)

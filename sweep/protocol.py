@@ -1,0 +1,166 @@
+"""What the driver and a worker say to each other, wherever the worker is: frozen values that can be pickled.
+
+A worker answers each request with exactly one of `Prepared`, `Finished`, `Refused` or `Crashed`; before that it may
+report rungs, each answered by a `Verdict`, and progress, which nobody answers. `Died` never crosses a pipe: a pool
+says it of a worker that will not answer any more. Reading a message needs no torch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from evals.spec import ModelSpec
+from sweep.config import TrialConfig
+from sweep.progress import Progress
+from sweep.record import TrialRecord
+from sweep.spec import DataSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareData:
+    """Split and tokenize the user's rows, or find that done."""
+
+    model: ModelSpec
+    data: DataSpec
+    data_root: Path
+    max_length: int
+    """Longest row in tokens."""
+    directory: Path
+    """Where prepared rows are kept, by their content."""
+    seed: int
+    """The study's seed: the split is the same for every trial, whatever its own seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrial:
+    """Train and score one trial."""
+
+    config: TrialConfig
+    directory: Path
+    """The trial's directory."""
+    data: PrepareData
+    """Its rows, which are prepared already."""
+
+
+Request = PrepareData | RunTrial
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The driver's answer to a rung."""
+
+    prune: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker has imported what it needs; a trial's deadline counts from here."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows are ready."""
+
+    rows: Mapping[str, int]
+    """Rows by split."""
+    sha256: Mapping[str, str]
+    """Fingerprint of each split."""
+    dropped: tuple[str, ...]
+    """Rows that do not fit, each with its reason."""
+    environment: Mapping[str, str]
+    """Versions and hardware that the worker sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class RungReached:
+    """A validation loss was taken; the worker waits for a `Verdict`."""
+
+    rung: int
+    """Counted from 1."""
+    validation_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A sign of life."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The trial has ended, one way or another."""
+
+    record: TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The user's input cannot be used: an InputError, by the name of its class."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A bug: the request raised something that nobody expected. The worker lives on."""
+
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker has ended, or was ended because it ran far past its deadline."""
+
+    kind: Literal["worker_died", "deadline"]
+    message: str
+
+
+Answer = Prepared | Finished | Refused | Crashed | Died
+"""What ends a request."""
+Message = RungReached | Progressed | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A message, and the job that it is about."""
+
+    job: int
+    message: Message
+
+
+class Runner(Protocol):
+    """What does the work inside a worker. One lives as long as its worker and may keep things between requests."""
+
+    def prepare(self, request: PrepareData) -> Prepared:
+        """Prepare the user's rows. Raises InputError where that is impossible."""
+
+    def run(
+        self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
+    ) -> TrialRecord:
+        """Run one trial to its record, whatever comes of it. Raises InputError where no trial could run."""
+
+
+class Pool(Protocol):
+    """Where workers are."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a job can be handed in now."""
+
+    def submit(self, request: Request, *, deadline_seconds: float | None = None) -> int:
+        """Hand in a job and give its number."""
+
+    def wait(self, timeout_seconds: float) -> Sequence[Report]:
+        """What has come in, waiting a bounded time for the first."""
+
+    def reply(self, job: int, verdict: Verdict) -> None:
+        """Answer a rung."""
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""

@@ -1,0 +1,100 @@
+"""May this driver go on with this run directory? One driver at a time, the same study, the same data."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sweep.errors import RunDirectoryError
+from sweep.spec import StudySpec
+from sweep.store import RunDirectory, write_json, write_study
+
+MAY_GROW = frozenset({"budget.trials_per_method", "budget.confirm_seeds"})
+MAY_CHANGE = ("tracking.",)
+
+
+@contextmanager
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Hold the run directory for this process. Raises RunDirectoryError where another one has it."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    with (run.path / ".lock").open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            holder = stream.read().strip() or "unknown"
+            raise RunDirectoryError(
+                f"{run.path}: in use by another `sweep run` (process {holder}). Wait for it, or end it first."
+            ) from error
+        # The kernel lets go of the lock when the process ends, however it ends; the number is for the message only.
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        yield
+
+
+def admit(run: RunDirectory, spec: StudySpec) -> None:
+    """Write the study into the run directory. Raises RunDirectoryError where another study was begun there.
+
+    Until the base model has been scored no trial depends on anything, and the study may be mended freely.
+    """
+    if run.study_file.exists() and _has_begun(run):
+        changes = differences(run.read_study(), spec)
+        if changes:
+            raise RunDirectoryError(
+                f"{run.path}: begun with other settings: {'; '.join(changes)}. Change them back, or give the study "
+                "another name. Only more trials_per_method or confirm_seeds, and tracking, may change."
+            )
+    write_study(run, spec)
+
+
+def differences(old: StudySpec, new: StudySpec) -> list[str]:
+    """Changes that a begun study cannot take, as `key: old → new`."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return [
+        f"{key}: {_shown(before, key)} → {_shown(after, key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not _may_change(key, before.get(key), after.get(key))
+    ]
+
+
+def admit_data(run: RunDirectory, environment: Mapping[str, str], data: Mapping[str, object]) -> None:
+    """Note what data and machine the study began with. Raises RunDirectoryError where the data are others by now."""
+    if not (run.environment.exists() and _has_begun(run)):
+        write_json(run.environment, {"environment": dict(environment), "data": dict(data)})
+        return
+    begun = json.loads(run.environment.read_text("utf-8"))["data"]["sha256"]
+    now = dict(_mapping(data["sha256"]))
+    changed = [split for split in sorted(begun.keys() | now.keys()) if begun.get(split) != now.get(split)]
+    if changed:
+        raise RunDirectoryError(
+            f"{run.path}: the data have changed since this study began: {', '.join(changed)}. Its trials could not be "
+            "compared with new ones; bring the old data back, or give the study another name."
+        )
+
+
+def _has_begun(run: RunDirectory) -> bool:
+    baseline = run.baseline.read_record()
+    return baseline is not None and baseline.state == "COMPLETE"
+
+
+def _may_change(key: str, old: object, new: object) -> bool:
+    if key in MAY_GROW:
+        return isinstance(old, int) and isinstance(new, int) and new > old
+    return key.startswith(MAY_CHANGE)
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """A nested mapping by dotted names; lists are values."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix.removesuffix("."): value}
+    return {name: leaf for key, below in value.items() for name, leaf in _flat(below, f"{prefix}{key}.").items()}
+
+
+def _shown(values: Mapping[str, object], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "not set"
+
+
+def _mapping(value: object) -> Mapping[str, str]:
+    return value if isinstance(value, Mapping) else {}

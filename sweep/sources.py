@@ -1,0 +1,118 @@
+"""Where the dispatcher's trials come from: a fixed list, or the searches of all methods in turn."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from sweep.config import TrialConfig
+from sweep.events import OnEvent, SpaceExhausted
+from sweep.record import Failure, FailureKind, TrialRecord
+from sweep.search import MethodSearch, Proposal
+from sweep.spec import ObjectiveSpec
+
+
+class ListSource:
+    """Trials known beforehand: the base model, or the finalists' repetitions."""
+
+    def __init__(self, configs: Iterable[TrialConfig], objective: ObjectiveSpec, *, needs_objective: bool) -> None:
+        self._configs = deque(configs)
+        self._objective = objective
+        self._needs_objective = needs_objective
+
+    def next_trial(self) -> TrialConfig | None:
+        """The next of the list."""
+        return self._configs.popleft() if self._configs else None
+
+    def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
+        """Nothing is pruned outside the search."""
+        del config, rung, validation_loss
+        return False
+
+    def judge(self, record: TrialRecord) -> TrialRecord:
+        """Fill in the objective, which the tasks of the confirm phase need not have."""
+        return with_objective(record, self._objective, is_required=self._needs_objective)
+
+    def take(self, record: TrialRecord) -> None:
+        """The record on disk is all that is needed."""
+
+    def put_back(self, config: TrialConfig) -> None:
+        """Run it again next."""
+        self._configs.appendleft(config)
+
+
+class SearchSource:
+    """All methods' searches, round robin: whenever the study is stopped, each has had the same number of trials."""
+
+    def __init__(self, searches: Mapping[str, MethodSearch], objective: ObjectiveSpec, *, on_event: OnEvent) -> None:
+        self._searches = searches
+        self._objective = objective
+        self._on_event = on_event
+        self._announced: set[str] = set()
+
+    def next_trial(self) -> TrialConfig | TrialRecord | None:
+        """A trial of the method that has had fewest, the earlier in the study among equals."""
+        for method in sorted(self._searches, key=lambda name: self._searches[name].ledger.spent):
+            search = self._searches[method]
+            proposal = search.ask()
+            if proposal is not None:
+                return proposal.config if proposal.known is None else copied(proposal, proposal.known)
+            self._announce_exhaustion(method, search)
+        return None
+
+    def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
+        """Ask the method's pruner."""
+        return self._search(config).report(config.number, rung, validation_loss)
+
+    def judge(self, record: TrialRecord) -> TrialRecord:
+        """Fill in the objective; a complete trial without one has failed."""
+        return with_objective(record, self._objective, is_required=True)
+
+    def take(self, record: TrialRecord) -> None:
+        """Tell the method's Optuna study."""
+        self._search(record.config).tell(record)
+
+    def put_back(self, config: TrialConfig) -> None:
+        """Run it again next."""
+        self._search(config).put_back(config)
+
+    def _search(self, config: TrialConfig) -> MethodSearch:
+        return self._searches[config.method or ""]
+
+    def _announce_exhaustion(self, method: str, search: MethodSearch) -> None:
+        if search.is_exhausted and not search.ledger.is_spent and method not in self._announced:
+            self._announced.add(method)
+            self._on_event(SpaceExhausted(method, search.ledger.spent))
+
+
+def copied(proposal: Proposal, known: TrialRecord) -> TrialRecord:
+    """The record of a trial that was not run, because the same config was."""
+    return known.model_copy(
+        update={
+            "config": proposal.config,
+            "reused_from": known.config.number,
+            "seconds": {},
+            "seconds_total": 0.0,
+            "started_at": datetime.now(UTC),
+        }
+    )
+
+
+def with_objective(record: TrialRecord, objective: ObjectiveSpec, *, is_required: bool) -> TrialRecord:
+    """Fill in a complete record's objective; where it is required and not there or not a number, the trial failed."""
+    if record.state != "COMPLETE":
+        return record
+    metrics = {} if record.evaluation is None else record.evaluation.metrics
+    metric = metrics.get(objective.metric)
+    if metric is not None and math.isfinite(metric.value):
+        return record.model_copy(update={"objective": metric.value})
+    if not is_required:
+        return record
+    if metric is not None:
+        return _failed(record, "diverged", f"The objective {objective.metric} is {metric.value}.")
+    names = ", ".join(sorted(metrics)) or "none"
+    return _failed(record, "error", f"The objective {objective.metric} was not scored. Metrics there are: {names}.")
+
+
+def _failed(record: TrialRecord, kind: FailureKind, message: str) -> TrialRecord:
+    return record.model_copy(update={"state": "FAIL", "failure": Failure(kind=kind, message=message)})

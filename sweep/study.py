@@ -1,0 +1,249 @@
+"""The phases of a study, each of which does only what its records say is left.
+
+baseline ─ the base model on the search's tasks, before any trial
+search   ─ every method's trials, in turn
+confirm  ─ the base model and each method's best config over fresh seeds, on the test rows
+
+The driver runs here and touches no GPU: it asks, writes records, tells. A study that is finished starts no worker.
+"""
+
+import functools
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from evals.errors import RunError
+from sweep import space
+from sweep.config import TrialConfig, configure, configure_baseline
+from sweep.dispatch import Dispatcher, TrialSource, TrialTracker
+from sweep.errors import StudyFailedError
+from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
+from sweep.mirror import open_storage
+from sweep.pool.local import LocalPool
+from sweep.protocol import PrepareData, Runner
+from sweep.record import TrialRecord
+from sweep.resume import admit, admit_data, locked
+from sweep.search import MethodSearch
+from sweep.sources import ListSource, SearchSource
+from sweep.spec import StudySpec
+from sweep.store import RunDirectory
+from sweep.worker import TrialRunner
+
+CONFIRM_SEED_OFFSET = 1000
+"""Finalists' seeds start so far from the search's, the same ones for every method."""
+UNLUCKY = frozenset({"interrupted", "worker_died"})
+"""Ends of a repetition that say nothing about its config: the next run of the study tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where trials run."""
+
+    build_runner: Callable[[], Runner]
+    """Makes what does the work inside a worker process; it is pickled."""
+    devices: Sequence[str | None] = (None,)
+    """One worker for each: what CUDA_VISIBLE_DEVICES is in it, None for as it is."""
+
+
+def run_study(  # noqa: PLR0913
+    spec: StudySpec,
+    *,
+    run: RunDirectory,
+    data_root: Path,
+    cache: Path,
+    on_event: OnEvent,
+    tracker: TrialTracker | None = None,
+    workers: Workers | None = None,
+) -> None:
+    """Run a study's phases, or what is left of them.
+
+    Raises InputError where something the user gave cannot be used or the directory is not this study's, RunError where
+    the base model cannot be scored or no method reached a result, and KeyboardInterrupt on Ctrl-C or SIGTERM; what
+    ended before is kept each time.
+    """
+    run = RunDirectory(run.path.resolve())
+    with locked(run), _terminable():
+        space.check(spec)
+        admit(run, spec)
+        workers = workers or Workers(functools.partial(TrialRunner, cache))
+        driver = Driver(spec, run, data_root=data_root, workers=workers, tracker=tracker, on_event=on_event)
+        with _tracked(tracker), driver:
+            baseline = driver.score_baseline()
+            driver.confirm(driver.search(baseline))
+        on_event(StudyEnded(spec.name))
+
+
+class Driver:
+    """One run of a study. Workers start when the first trial needs them."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        spec: StudySpec,
+        run: RunDirectory,
+        *,
+        data_root: Path,
+        workers: Workers,
+        tracker: TrialTracker | None,
+        on_event: OnEvent,
+    ) -> None:
+        self._spec = spec
+        self._run = run
+        self._data_root = data_root
+        self._tracker = tracker
+        self._on_event = on_event
+        self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.close()
+
+    def score_baseline(self) -> float:
+        """Score the base model on the validation rows; gives its objective. Raises RunError where that fails."""
+        config = configure_baseline(self._spec, phase="baseline", data_root=self._data_root)
+        self._run_trials("baseline", [] if self._is_settled(config) else [config])
+        record = self._settled_baseline(config)
+        if record.objective is None:
+            raise RunError(f"the base model has no {self._spec.objective.metric}, so nothing can be compared with it.")
+        return record.objective
+
+    def search(self, baseline: float) -> Mapping[str, TrialRecord]:
+        """Run every method's search to its end; gives the finalists. Raises StudyFailedError where there is none."""
+        spec, storage = self._spec, open_storage(self._spec.storage or f"sqlite:///{self._run.optuna_db}")
+        searches = {
+            method: MethodSearch(
+                spec, method, run=self._run, storage=storage, data_root=self._data_root, baseline=baseline
+            )
+            for method in spec.methods
+        }
+        if not all(search.is_done for search in searches.values()):
+            left = sum(max(0, spec.budget.trials_per_method - search.ledger.spent) for search in searches.values())
+            self._on_event(PhaseStarted("search", left))
+            self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event))
+        finalists = {method: best for method, search in searches.items() if (best := search.ledger.best) is not None}
+        for method in spec.methods.keys() - finalists.keys():
+            self._on_event(Notice(f"{method}: no trial completed ({self._ends(method)}), so it has no finalist."))
+        if not finalists:
+            ends = "; ".join(f"{method}: {self._ends(method)}" for method in spec.methods)
+            raise StudyFailedError(f"no trial of any method completed. {ends}.")
+        return finalists
+
+    def confirm(self, finalists: Mapping[str, TrialRecord]) -> None:
+        """Score the base model and the finalists' repetitions on the test rows."""
+        seeds = self._spec.budget.confirm_seeds
+        if seeds == 0:
+            return
+        base = configure_baseline(self._spec, phase="confirm", data_root=self._data_root)
+        repetitions = [
+            self._repetition(method, best, number)
+            for number in range(1, seeds + 1)
+            for method, best in finalists.items()
+        ]
+        self._run_trials("confirm", [config for config in (base, *repetitions) if not self._is_settled(config)])
+        self._settled_baseline(base)
+
+    def _repetition(self, method: str, best: TrialRecord, number: int) -> TrialConfig:
+        return configure(
+            self._spec,
+            method,
+            best.config.params,
+            phase="confirm",
+            number=number,
+            seed=self._spec.seed + CONFIRM_SEED_OFFSET + number,
+            data_root=self._data_root,
+        )
+
+    def _run_trials(self, phase: Phase, configs: Sequence[TrialConfig]) -> None:
+        if configs:
+            self._on_event(PhaseStarted(phase, len(configs)))
+            source: TrialSource = ListSource(configs, self._spec.objective, needs_objective=phase == "baseline")
+            self._dispatcher.run(source)
+
+    def _is_settled(self, config: TrialConfig) -> bool:
+        """Whether a record says that this very config is done with. More budget may have chosen another finalist."""
+        record = self._run.directory_of(config).read_record()
+        if record is None or record.config_fingerprint != config.fingerprint():
+            return False
+        if record.failure is None:
+            return True
+        return config.method is not None and record.failure.kind not in UNLUCKY
+
+    def _settled_baseline(self, config: TrialConfig) -> TrialRecord:
+        record = self._run.directory_of(config).read_record()
+        if record is None or record.failure is not None:
+            reason = "it left no record" if record is None or record.failure is None else record.failure.message
+            raise RunError(f"the base model could not be scored on the {config.split} rows: {reason}")
+        return record
+
+    def _ends(self, method: str) -> str:
+        records = self._run.search_records(method)
+        ends = Counter(record.state if record.failure is None else record.failure.kind for record in records)
+        messages = [record.failure.message for record in records if record.failure is not None]
+        counted = ", ".join(f"{count} {end}" for end, count in ends.items()) or "none was run"
+        return f"{counted}; last: {messages[-1].rstrip('.')}" if messages else counted
+
+    @functools.cached_property
+    def _dispatcher(self) -> Dispatcher:
+        """The dispatcher, with the data prepared and found to be those that the study began with."""
+        dispatcher = Dispatcher(
+            self._pool, self._run, data_for=self._data_for, tracker=self._tracker, on_event=self._on_event
+        )
+        prepared = dispatcher.prepare(
+            self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
+        )
+        data = {"rows": dict(prepared.rows), "sha256": dict(prepared.sha256), "dropped": list(prepared.dropped)}
+        admit_data(self._run, prepared.environment, data)
+        self._on_event(DataReady(prepared.rows, prepared.dropped))
+        return dispatcher
+
+    def _data_for(self, config: TrialConfig) -> PrepareData:
+        return PrepareData(
+            model=config.model,
+            data=config.data,
+            data_root=config.data_root,
+            max_length=config.max_length,
+            directory=self._run.data,
+            seed=self._spec.seed,
+        )
+
+
+@contextmanager
+def _tracked(tracker: TrialTracker | None) -> Iterator[None]:
+    """Open and close tracking; how the study ended is logged with it."""
+    if tracker is None:
+        yield
+        return
+    tracker.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        tracker.finish("KILLED")
+        raise
+    except BaseException:
+        tracker.finish("FAILED")
+        raise
+    tracker.finish("FINISHED")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a study as Ctrl-C does. Only a main thread can; elsewhere the signal keeps its meaning."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

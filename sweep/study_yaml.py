@@ -1,0 +1,256 @@
+"""Read YAML 1.2 into plain values that remember their lines.
+
+Nothing is constructed but text, numbers, booleans, lists and mappings; ruamel.yaml only parses. So a date stays text, a
+tag cannot build an object, and every value can say where it stands. `1e-5` is a number; `on`, `yes` and `no` are text.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError, YAMLStreamError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from sweep.errors import Problem, StudyFileError
+
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 20_000
+"""Values in a file, aliases written out: a few lines of nested aliases can stand for billions."""
+
+Place = tuple[str | int, ...]
+"""Keys and list positions that lead to a value."""
+
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+_COLLECTIONS = frozenset({_TAG + "map", _TAG + "seq"})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written: a line of the file, or an override on the command line."""
+
+    path: Path
+    line: int | None
+
+
+@dataclass(slots=True)
+class Document:
+    """A file's values, where each was written, and what is wrong with the file so far."""
+
+    value: dict[str, object]
+    origins: dict[Place, Origin]
+    problems: list[Problem] = field(default_factory=list)
+
+    def origin(self, place: Place) -> Origin:
+        """Origin of a value, or of the nearest thing around it for one that is not written."""
+        while place and place not in self.origins:
+            place = place[:-1]
+        return self.origins[place]
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """Say what is wrong with the value at a place."""
+        origin = self.origin(place)
+        return Problem(origin.path, origin.line, message)
+
+
+def read(path: Path) -> Document:
+    """Read a file whose top level is a mapping. Raises StudyFileError where it cannot be read at all."""
+    document = parse(_text(path), path)
+    if document.value is None:
+        raise _refusal(path, None, "the file is empty. `sweep init` lists studies to start from.")
+    if not isinstance(document.value, dict):
+        found = "a list" if isinstance(document.value, list) else "plain text or a single value"
+        raise _refusal(path, 1, f"the file holds {found}; a study is a mapping of keys such as `name: my-study`.")
+    return Document(document.value, document.origins, document.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Any YAML value with its origins; `problems` are those that do not stop the reading."""
+
+    value: object
+    origins: dict[Place, Origin]
+    problems: list[Problem]
+
+
+def parse(text: str, path: Path) -> Parsed:
+    """Parse one YAML document. Raises StudyFileError where the text is not YAML."""
+    builder = _Builder(path)
+    try:
+        node = _compose(text)
+        value = None if node is None else builder.build(node, ())
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _refusal(path, line, "a control character, which YAML text cannot hold. Delete it.") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _refusal(path, None if mark is None else mark.line + 1, _syntax_message(error)) from error
+    except (YAMLError, YAMLStreamError) as error:
+        raise _refusal(path, None, f"not YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise _refusal(path, None, "values are nested too deeply; a study needs five levels.") from error
+    return Parsed(value, builder.origins, builder.problems)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise _refusal(path, None, "this is a directory; name the study file in it.")
+        if path.stat().st_size > MAX_BYTES:
+            raise _refusal(path, None, f"larger than {MAX_BYTES // 1024} KiB, which no study file is.")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise _refusal(path, None, "no such file. `sweep init` lists studies to start from.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _refusal(path, line, "not UTF-8 text. Save the file as UTF-8.") from error
+    except OSError as error:
+        raise _refusal(path, None, f"cannot be read: {error.strerror}.") from error
+
+
+def _compose(text: str) -> Node | None:
+    with warnings.catch_warnings():
+        # YAML allows an anchor to be used again; the later one counts.
+        warnings.simplefilter("ignore", ReusedAnchorWarning)
+        node: Node | None = YAML(typ="safe", pure=True).compose(text)
+    return node
+
+
+def _refusal(path: Path, line: int | None, message: str) -> StudyFileError:
+    return StudyFileError([Problem(path, line, message)])
+
+
+_SYNTAX: Mapping[str, str] = {
+    "found character '\\t'": "a tab is used for indentation or spacing. Use spaces.",
+    "mapping values are not allowed": "a ':' where none can be. Check the indentation, or quote the text.",
+    "could not find expected ':'": "a key without its ':'.",
+    "expected <block end>": "the indentation does not line up with the lines above.",
+    "expected ',' or": "a list or mapping in brackets is not closed, or lacks a comma.",
+    "'<stream end>'": "the file ends inside a list or mapping in brackets.",
+    "while scanning a quoted scalar": "a quotation mark is not closed.",
+    "found undefined alias": "an alias (*name) without its anchor (&name). Quote text that begins with '*'.",
+    "expected a single document": "a second document begins; a study file holds one.",
+    "cannot start any token": "text begins with a character that YAML reserves. Quote it.",
+}
+"""What the parser says, and what a person can do about it."""
+
+
+def _syntax_message(error: MarkedYAMLError) -> str:
+    said = " ".join(f"{error.problem or ''} {error.context or ''}".split())
+    advice = next((advice for sign, advice in _SYNTAX.items() if sign in said), None)
+    return f"not YAML: {advice or said.rstrip('.') + '.'}"
+
+
+class _Builder:
+    """Turn nodes into plain values, noting the line of each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.origins: dict[Place, Origin] = {(): Origin(path, 1)}
+        self.problems: list[Problem] = []
+        self._values = 0
+
+    def build(self, node: Node, place: Place) -> object:
+        self._count()
+        if isinstance(node, ScalarNode):
+            return self._scalar(node)
+        if str(node.tag) not in _COLLECTIONS:
+            self._complain_of_tag(node)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, place)
+        return self._sequence(node, place)
+
+    def _count(self) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _refusal(self.path, None, f"more than {MAX_VALUES:,} values once its aliases are written out.")
+
+    def _mapping(self, node: MappingNode, place: Place) -> dict[str, object]:
+        built: dict[str, object] = {}
+        for key, (key_node, value_node) in self._pairs(node).items():
+            self.origins[(*place, key)] = self._origin(key_node)
+            built[key] = self.build(value_node, (*place, key))
+        return built
+
+    def _sequence(self, node: Node, place: Place) -> list[object]:
+        built: list[object] = []
+        for index, item in enumerate(node.value):
+            self.origins[(*place, index)] = self._origin(item)
+            built.append(self.build(item, (*place, index)))
+        return built
+
+    def _pairs(self, node: MappingNode) -> dict[str, tuple[Node, Node]]:
+        """A mapping's own pairs, then those of its merge keys (`<<`) that it does not set itself."""
+        own: dict[str, tuple[Node, Node]] = {}
+        merged: list[Node] = []
+        for key_node, value_node in node.value:
+            self._count()
+            if not isinstance(key_node, ScalarNode):
+                self._complain(key_node, "a key must be plain text.")
+            elif key_node.tag == _MERGE:
+                merged.append(value_node)
+            elif key_node.value in own:
+                first = own[key_node.value][0].start_mark.line + 1
+                self._complain(key_node, f"duplicate key {key_node.value!r}; it already stands on line {first}.")
+            else:
+                own[key_node.value] = (key_node, value_node)
+        for source in self._merge_sources(merged):
+            for key, pair in self._pairs(source).items():
+                own.setdefault(key, pair)
+        return own
+
+    def _merge_sources(self, nodes: list[Node]) -> Iterator[MappingNode]:
+        for node in nodes:
+            for source in node.value if isinstance(node, SequenceNode) else [node]:
+                self._count()
+                if isinstance(source, MappingNode):
+                    yield source
+                else:
+                    self._complain(source, "'<<' takes a mapping, as in `<<: *name`.")
+
+    def _scalar(self, node: Node) -> object:
+        convert = _SCALARS.get(str(node.tag))
+        if convert is None:
+            self._complain_of_tag(node)
+            return node.value
+        try:
+            return convert(node.value)
+        except ValueError:
+            # ruamel.yaml takes a few spellings for numbers that are none, such as `_`.
+            return node.value
+
+    def _origin(self, node: Node) -> Origin:
+        return Origin(self.path, node.start_mark.line + 1)
+
+    def _complain_of_tag(self, node: Node) -> None:
+        tag = str(node.tag).replace(_TAG, "!!")
+        self._complain(node, f"tag {tag} is not allowed; a study holds text, numbers, lists and mappings.")
+
+    def _complain(self, node: Node, message: str) -> None:
+        self.problems.append(Problem(self.path, node.start_mark.line + 1, message))
+
+
+def _integer(text: str) -> int:
+    digits = text.replace("_", "").lower()
+    base = {"0x": 16, "0o": 8, "0b": 2}.get(digits.lstrip("+-")[:2], 10)
+    return int(digits, base)
+
+
+def _float(text: str) -> float:
+    # YAML writes infinity and not-a-number with a dot.
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS: Mapping[str, Callable[[str], object]] = {
+    _TAG + "str": str,
+    _TAG + "null": lambda _: None,
+    _TAG + "bool": lambda text: text.lower() in {"true", "yes", "on", "y"},
+    _TAG + "int": _integer,
+    _TAG + "float": _float,
+    _TAG + "timestamp": str,
+    _TAG + "merge": str,
+    _TAG + "value": str,
+}

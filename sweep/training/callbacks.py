@@ -1,0 +1,158 @@
+"""What watches a trial while it trains: writes each step down, reports each rung, and ends a trial that must end.
+
+A rung is a share of the trial's own steps, so trials of different lengths are compared at equal shares of their work.
+Where there are fewer steps than rungs, a step that passes several reports the highest.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sweep.errors import TrialError
+from sweep.progress import Progress
+
+DIVERGENCE_FACTOR = 3.0
+"""A validation loss this many times the first training loss, and above that of a uniform guess, has diverged."""
+
+
+class StepLog:
+    """`steps.jsonl`: one JSON object for each optimizer step and each validation, on disk as soon as it is known."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("w", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def write(self, **values: float | None) -> None:
+        """Append one line."""
+        # JSON has no NaN: a loss that is not a number is written as null.
+        finite = {key: value if value is None or math.isfinite(value) else None for key, value in values.items()}
+        self._stream.write(json.dumps(finite) + "\n")
+        self._stream.flush()
+
+
+def rungs(steps: int, validations: int) -> dict[int, int]:
+    """Steps at which a validation loss is taken, each with its rung, counted from 1."""
+    return {math.ceil(index * steps / validations): index for index in range(1, validations + 1)}
+
+
+class TrialWatch(TrainerCallback):  # type: ignore[misc]
+    """Follows one trial. Raises TrialError for divergence and the deadline; a pruned trial just stops."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        log: StepLog,
+        *,
+        validate: Callable[[torch.nn.Module], float] | None,
+        validations: int,
+        on_rung: Callable[[int, float], bool],
+        on_progress: Callable[[Progress], None],
+        deadline: float | None,
+    ) -> None:
+        self.pruned = False
+        self.intermediate: dict[int, float] = {}
+        self.tokens = 0
+        self.loop_seconds = 0.0
+        self.validation_seconds = 0.0
+        self._log = log
+        self._validate = validate
+        self._validations = validations
+        self._on_rung = on_rung
+        self._on_progress = on_progress
+        self._deadline = deadline
+        self._rungs: dict[int, int] = {}
+        self._first_loss = 0.0
+        self._started = time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
+        """Start the clock and lay out the rungs."""
+        del args
+        self._started = time.monotonic()
+        self._rungs = rungs(state.max_steps, self._validations) if self._validate else {}
+        self._on_progress(Progress("train", 0, state.max_steps, None))
+
+    def on_substep_end(self, *_: object, **__: object) -> None:
+        """Keep to the deadline within long steps too."""
+        self._check_deadline()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: dict[str, Any],
+        model: torch.nn.Module,
+        **_: object,
+    ) -> None:
+        """After each optimizer step; the summary at the end of training has no `loss`."""
+        if "loss" not in logs:
+            return
+        self.loop_seconds = time.monotonic() - self._started
+        self.tokens = int(logs["num_tokens"])
+        self._write_step(state, logs)
+        # float16 training scales its loss up until gradients overflow, and skips those steps by design.
+        _refuse_infinite(state.global_step, logs, gradient=not args.fp16)
+        self._on_progress(Progress("train", state.global_step, state.max_steps, logs["loss"]))
+        if state.global_step == 1:
+            self._first_loss = logs["loss"]
+        if state.global_step in self._rungs:
+            self.pruned = self._take_rung(state, model)
+            control.should_training_stop |= self.pruned
+        self._check_deadline()
+
+    def _write_step(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        self._log.write(
+            step=state.global_step,
+            epoch=state.epoch,
+            loss=logs["loss"],
+            learning_rate=logs["learning_rate"],
+            grad_norm=logs.get("grad_norm"),
+            tokens=self.tokens,
+            seconds=self.loop_seconds,
+        )
+
+    def _take_rung(self, state: TrainerState, model: torch.nn.Module) -> bool:
+        assert self._validate is not None  # noqa: S101
+        rung, began = self._rungs[state.global_step], time.monotonic()
+        loss = self._validate(model)
+        self.validation_seconds += time.monotonic() - began
+        self._log.write(step=state.global_step, rung=rung, validation_loss=loss)
+        self._refuse_diverged(state.global_step, loss, model)
+        self.intermediate[rung] = loss
+        self._on_progress(Progress("validate", state.global_step, state.max_steps, loss))
+        return self._on_rung(rung, loss)
+
+    def _refuse_diverged(self, step: int, loss: float, model: torch.nn.Module) -> None:
+        guess = math.log(getattr(model, "config").get_text_config().vocab_size)  # noqa: B009
+        if not math.isfinite(loss):
+            raise TrialError("diverged", f"The validation loss at step {step} is {loss}.")
+        if loss > max(DIVERGENCE_FACTOR * self._first_loss, guess):
+            raise TrialError(
+                "diverged",
+                f"The validation loss at step {step} is {loss:.3g}, from a first loss of {self._first_loss:.3g}; "
+                f"a uniform guess has {guess:.3g}.",
+            )
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TrialError("deadline", "The trial ran past its deadline while training.")
+
+
+def _refuse_infinite(step: int, logs: dict[str, Any], *, gradient: bool) -> None:
+    names = {"loss": "training loss", **({"grad_norm": "gradient's norm"} if gradient else {})}
+    for key, name in names.items():
+        value = logs.get(key)
+        if value is not None and not math.isfinite(value):
+            raise TrialError("diverged", f"The {name} at step {step} is {value}.")

@@ -1,0 +1,155 @@
+"""One worker process on one device: it answers the driver's requests one after another and keeps nothing of theirs.
+
+Nothing here imports torch until the runner does. The process never outlives its driver: a thread waits for the end of
+a pipe of which only the driver holds the other side, and the kernel closes that even for a driver that was killed.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.errors import InputError
+from sweep.progress import Progress
+from sweep.protocol import (
+    Answer,
+    Crashed,
+    Finished,
+    Message,
+    Prepared,
+    PrepareData,
+    Progressed,
+    Ready,
+    Refused,
+    Request,
+    RungReached,
+    Runner,
+    RunTrial,
+    Verdict,
+)
+from sweep.record import TrialRecord
+from sweep.store import TrialDirectory
+
+if TYPE_CHECKING:
+    from sweep.data.prepare import PreparedData
+
+
+class TrialRunner:
+    """The real work: prepares data, trains and scores."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._last: tuple[PrepareData, PreparedData] | None = None
+
+    def prepare(self, request: PrepareData) -> Prepared:
+        """Prepare the user's rows, or find them prepared."""
+        from sweep.environment import describe
+
+        prepared = self._prepared(request)
+        return Prepared(
+            rows=dict(prepared.rows),
+            sha256=dict(prepared.sha256),
+            dropped=tuple(str(row) for row in prepared.dropped),
+            environment=describe(ask_gpu=True),
+        )
+
+    def run(
+        self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
+    ) -> TrialRecord:
+        """Train and score one trial, or only score the base model."""
+        from evals.models.load import default_device
+        from sweep.trial import run_trial
+
+        return run_trial(
+            request.config,
+            TrialDirectory(request.directory),
+            self._prepared(request.data),
+            cache=self._cache,
+            device=default_device(),
+            on_rung=on_rung,
+            on_progress=on_progress,
+        )
+
+    def _prepared(self, request: PrepareData) -> "PreparedData":
+        from evals.models.load import load_tokenizer
+        from sweep.data.prepare import prepare
+
+        if self._last is None or self._last[0] != request:
+            prepared = prepare(
+                request.data,
+                load_tokenizer(request.model, cache=self._cache),
+                data_root=request.data_root,
+                max_length=request.max_length,
+                directory=request.directory,
+                seed=request.seed,
+            )
+            self._last = (request, prepared)
+        return self._last[1]
+
+
+def serve(
+    requests: Connection, lifeline: Connection, *, log: Path, device: str | None, build_runner: Callable[[], Runner]
+) -> None:
+    """Answer requests until the driver hangs up. `device` is what CUDA_VISIBLE_DEVICES becomes; None leaves it."""
+    # Ctrl-C in a terminal reaches every process of the group; only the driver decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _write_output_to(log)
+    threading.Thread(target=_end_with_driver, args=(lifeline,), daemon=True).start()
+    if device is not None:
+        # CUDA reads it when torch is first imported, which has not happened yet.
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    runner = build_runner()
+    requests.send(Ready(os.getpid()))
+    while True:
+        try:
+            request: Request = requests.recv()
+        except EOFError:
+            return
+        requests.send(answer(runner, request, requests))
+
+
+def answer(runner: Runner, request: Request, driver: Connection) -> Answer:
+    """Do what is asked and give the answer; a bug becomes an answer too, so that the worker lives on."""
+    try:
+        if isinstance(request, PrepareData):
+            return runner.prepare(request)
+        return Finished(
+            runner.run(
+                request,
+                on_rung=lambda rung, loss: _ask(driver, RungReached(rung, loss)),
+                on_progress=lambda progress: driver.send(Progressed(progress)),
+            )
+        )
+    except InputError as error:
+        return Refused(type(error).__name__, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
+        return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _ask(driver: Connection, message: Message) -> bool:
+    driver.send(message)
+    verdict: Verdict = driver.recv()
+    return verdict.prune
+
+
+def _end_with_driver(lifeline: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    # Nothing is worth finishing: the trial has no record and will be run again from its start.
+    os._exit(0)
+
+
+def _write_output_to(log: Path) -> None:
+    """Send all that this process and its libraries print, in Python or below, to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)

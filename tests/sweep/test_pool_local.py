@@ -1,0 +1,153 @@
+"""Jobs run in processes of their own; a death is heard, explained, and takes one job with it."""
+
+import functools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from toy_runner import ToyRunner, build_toy, toy_study
+
+from sweep.config import configure
+from sweep.pool.local import LocalPool
+from sweep.protocol import Died, Finished, Message, Prepared, PrepareData, Progressed, RungReached, RunTrial, Verdict
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Callable[..., LocalPool]]:
+    opened: list[LocalPool] = []
+
+    def build(runner: ToyRunner, **options: object) -> LocalPool:
+        opened.append(LocalPool(functools.partial(build_toy, runner), logs=tmp_path, **options))
+        return opened[-1]
+
+    yield build
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Callable[[int], RunTrial]:
+    spec = toy_study()
+
+    def build(number: int) -> RunTrial:
+        config = configure(spec, "lora", {}, phase="search", number=number, seed=0, data_root=tmp_path)
+        data = PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=3)
+        return RunTrial(config, tmp_path / "trial", data)
+
+    return build
+
+
+def until_answered(pool: LocalPool, job: int) -> list[Message]:
+    """All messages of one job, every rung answered with: go on."""
+    heard: list[Message] = []
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for report in pool.wait(1.0):
+            if report.job != job:
+                continue
+            heard.append(report.message)
+            if isinstance(report.message, RungReached):
+                pool.reply(job, Verdict(prune=False))
+            elif not isinstance(report.message, Progressed):
+                return heard
+    raise AssertionError(f"no answer; heard {heard}")
+
+
+def test_one_worker_runs_its_jobs_one_after_another(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls"))
+
+    for number in (0, 1):
+        assert here.has_room
+        job = here.submit(trial(number))
+        assert not here.has_room
+        assert isinstance(until_answered(here, job)[-1], Finished)
+
+    pids = [line.split()[-1] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert len(pids) == 2
+    assert len(set(pids)) == 1
+    assert pids[0] != str(os.getpid())
+
+
+def test_each_device_has_a_worker_that_sees_no_other(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls"), devices=("4", "5"))
+
+    jobs = [here.submit(trial(0).data), here.submit(trial(1).data)]
+    answers = []
+    while len(answers) < len(jobs):
+        answers += here.wait(PATIENCE)
+
+    assert {report.job for report in answers} == set(jobs)
+    assert all(isinstance(report.message, Prepared) for report in answers)
+    assert [(tmp_path / f"worker-{seat}.log").read_text().split()[-1] for seat in (0, 1)] == ["4", "5"]
+
+
+def test_a_worker_killed_in_the_middle_is_explained_and_replaced(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls", dies=("lora/0",)))
+
+    died = until_answered(here, here.submit(trial(0)))[-1]
+    finished = until_answered(here, here.submit(trial(1)))[-1]
+
+    assert isinstance(died, Died)
+    assert died.kind == "worker_died"
+    assert "SIGKILL" in died.message
+    assert "memory" in died.message
+    assert isinstance(finished, Finished)
+
+
+def test_a_worker_that_was_killed_while_idle_is_replaced(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls"))
+    until_answered(here, here.submit(trial(0)))
+    pid = int((tmp_path / "calls").read_text().split()[-1])
+    os.kill(pid, signal.SIGKILL)
+    while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+    assert isinstance(until_answered(here, here.submit(trial(1)))[-1], Finished)
+
+
+def test_a_worker_that_hangs_is_ended_after_its_deadline(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls", hangs=("lora/0",)), grace_seconds=0.5)
+
+    died = until_answered(here, here.submit(trial(0), deadline_seconds=0.5))[-1]
+
+    assert isinstance(died, Died)
+    assert died.kind == "deadline"
+    assert here.has_room
+
+
+def test_starting_a_worker_is_not_part_of_its_deadline(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls"), grace_seconds=0.0)
+
+    assert isinstance(until_answered(here, here.submit(trial(0), deadline_seconds=0.5))[-1], Finished)
+
+
+def test_closing_ends_workers_whatever_they_do(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls", hangs=("lora/0",)))
+    here.submit(trial(0))
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.05)
+    pid = int((tmp_path / "calls").read_text().split()[-1])
+
+    here.close()
+
+    assert not psutil.pid_exists(pid)

@@ -1,0 +1,382 @@
+"""What is proposed, what is told, and that the records on disk lead."""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from toy_runner import RATE, loss_of, record, toy_study
+
+from sweep.errors import InputError, RunDirectoryError
+from sweep.ledger import DUPLICATES_THAT_END
+from sweep.mirror import open_storage
+from sweep.record import TrialRecord
+from sweep.samplers import FEASIBLE
+from sweep.search import MethodSearch, Proposal
+from sweep.sources import copied, with_objective
+from sweep.spec import StudySpec
+from sweep.store import RunDirectory, write_config, write_record
+
+RANK = "methods.lora.peft.lora_r"
+SAMPLERS = ("gp", "tpe", "random", "qmc", "cmaes")
+Outcome = Callable[[Proposal], TrialRecord]
+
+
+@dataclasses.dataclass
+class Bench:
+    """A method's search without workers: an outcome follows each proposal at once."""
+
+    spec: StudySpec
+    run: RunDirectory
+    method: str = "lora"
+    url: str = ""
+
+    def open(self) -> MethodSearch:
+        storage = open_storage(self.url or f"sqlite:///{self.run.optuna_db}")
+        return MethodSearch(
+            self.spec, self.method, run=self.run, storage=storage, data_root=Path("/data"), baseline=9.0
+        )
+
+    def drive(self, search: MethodSearch, outcome: Outcome, *, trials: int = 1000) -> list[TrialRecord]:
+        ended: list[TrialRecord] = []
+        while len(ended) < trials and (proposal := search.ask()) is not None:
+            write_config(self.run.directory_of(proposal.config), proposal.config)
+            known = proposal.known
+            ended.append(self.end(search, copied(proposal, known) if known else outcome(proposal)))
+        return ended
+
+    def end(self, search: MethodSearch, ended: TrialRecord) -> TrialRecord:
+        ended = with_objective(ended, self.spec.objective, is_required=True)
+        write_record(self.run.directory_of(ended.config), ended)
+        search.tell(ended)
+        return ended
+
+    def optuna(self) -> list[optuna.trial.FrozenTrial]:
+        url = self.url or f"sqlite:///{self.run.optuna_db}"
+        return optuna.load_study(study_name=f"toy/{self.method}", storage=url).get_trials()
+
+
+def complete(proposal: Proposal) -> TrialRecord:
+    return record(proposal.config, value=loss_of(proposal.config))
+
+
+def params(records: list[TrialRecord]) -> list[dict[str, object]]:
+    return [dict(ended.config.params) for ended in records]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[..., Bench]:
+    def build(name: str = "run", **changes: object) -> Bench:
+        run = RunDirectory(tmp_path / name)
+        run.path.mkdir(exist_ok=True)
+        return Bench(toy_study(**changes), run)
+
+    return build
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_that_was_interrupted_proposes_what_the_uninterrupted_one_does(
+    bench: Callable[..., Bench], sampler: str
+) -> None:
+    changes = {"sampler": {"name": sampler, "n_startup_trials": 2}, "budget": {"trials_per_method": 5}}
+    whole, halves = bench("whole", **changes), bench("halves", **changes)
+
+    straight = whole.drive(whole.open(), complete)
+    first = halves.drive(halves.open(), complete, trials=3)
+    second = halves.drive(halves.open(), complete)
+
+    assert len(straight) >= 5
+    assert params(first + second) == params(straight)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        *(("random", pruner) for pruner in ("median", "successive_halving", "none")),
+        # Hyperband shows a sampler only the trials of one bracket, through a study of its own.
+        *((sampler, "hyperband") for sampler in (*SAMPLERS, "grid")),
+    ],
+)
+def test_samplers_and_pruners_work_together(bench: Callable[..., Bench], sampler: str, pruner: str) -> None:
+    finite = {"search_space": {RATE: {"values": [1e-4, 1e-3, 1e-2]}, RANK: {"values": [8, 16, 32]}}}
+    here = bench(
+        sampler={"name": sampler, "n_startup_trials": 2},
+        pruner={"name": pruner},
+        budget={"trials_per_method": 5},
+        **(finite if sampler == "grid" else {}),
+    )
+    search = here.open()
+
+    def with_rungs(proposal: Proposal) -> TrialRecord:
+        loss = loss_of(proposal.config)
+        if search.report(proposal.config.number, 1, loss):
+            return record(proposal.config, state="PRUNED", intermediate={1: loss})
+        assert not search.report(proposal.config.number, 2, loss), "a trial that is trained to its end is scored"
+        return record(proposal.config, value=loss, intermediate={1: loss, 2: loss})
+
+    ended = here.drive(search, with_rungs)
+
+    assert search.is_done
+    assert sum(trial.reused_from is None for trial in ended) == 5
+    assert {trial.state.name for trial in here.optuna()} <= {"COMPLETE", "PRUNED"}
+
+
+def test_the_methods_own_settings_are_tried_first_and_then_the_starting_points(bench: Callable[..., Bench]) -> None:
+    here = bench(starting_points={"lora": [{RATE: 0.01, RANK: 8}]}, sampler={"name": "random"})
+
+    ended = here.drive(here.open(), complete)
+
+    assert params(ended)[:2] == [{RANK: 16, RATE: 2e-4}, {RANK: 8, RATE: 0.01}]
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "grid"])
+def test_a_config_that_was_run_is_never_run_again(bench: Callable[..., Bench], sampler: str) -> None:
+    space = {RATE: {"values": [1e-4, 1e-3, 1e-2]}, RANK: {"values": [8, 16]}}
+    here = bench(search_space=space, sampler={"name": sampler, "n_startup_trials": 2}, budget={"trials_per_method": 50})
+    search = here.open()
+    run: list[str] = []
+
+    def once(proposal: Proposal) -> TrialRecord:
+        run.append(proposal.config.fingerprint())
+        return complete(proposal)
+
+    ended = here.drive(search, once)
+
+    assert len(run) == len(set(run)) == 6
+    assert search.is_exhausted
+    assert all(trial.objective == ended[trial.reused_from].objective for trial in ended if trial.reused_from is not None)
+    assert len(here.optuna()) == len(ended)
+
+
+def test_a_repeated_config_costs_no_budget(bench: Callable[..., Bench]) -> None:
+    space = {RATE: {"values": [1e-4, 1e-3]}, RANK: {"values": [8, 16]}}
+    here = bench(search_space=space, sampler={"name": "random"}, budget={"trials_per_method": 4})
+
+    ended = here.drive(here.open(), complete)
+
+    assert sum(trial.reused_from is None for trial in ended) == 4
+    assert any(trial.reused_from is not None for trial in ended)
+
+
+def test_endless_repeats_end_the_search(bench: Callable[..., Bench]) -> None:
+    # Two ranges whose keys cancel out: a rate that is fixed, however it is drawn.
+    here = bench(search_space={RATE: {"min": 2e-4, "max": 2.0000000000000001e-4}}, budget={"trials_per_method": 5})
+
+    ended = here.drive(here.open(), complete)
+
+    assert len(ended) == 1
+
+
+def test_a_study_without_search_space_runs_each_method_once(bench: Callable[..., Bench]) -> None:
+    here = bench(search_space={})
+
+    assert params(here.drive(here.open(), complete)) == [{}]
+
+
+def test_a_config_that_is_running_waits_for_its_twin(bench: Callable[..., Bench]) -> None:
+    here = bench(search_space={RATE: {"values": [1e-4, 1e-3]}}, sampler={"name": "random"})
+    search = here.open()
+    first, second = search.ask(), search.ask()
+    assert first is not None
+    while second is not None:
+        third, second = second, search.ask()
+
+    assert first.config.fingerprint() != third.config.fingerprint()
+    here.end(search, complete(first))
+    here.end(search, complete(third))
+
+    twin = search.ask()
+
+    assert twin is None or twin.known is not None
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_what_runs_out_of_memory_is_avoided(bench: Callable[..., Bench], sampler: str) -> None:
+    here = bench(sampler={"name": sampler, "n_startup_trials": 8}, budget={"trials_per_method": 20})
+
+    def out_of_memory_above(proposal: Proposal) -> TrialRecord:
+        rate = float(str(proposal.config.params[RATE]))
+        if rate > 1e-3:
+            return record(proposal.config, state="FAIL", kind="out_of_memory")
+        return record(proposal.config, value=2 + abs(math.log10(rate) + 4))
+
+    ended = here.drive(here.open(), out_of_memory_above)
+
+    # Half of the space is infeasible. Told as FAIL, TPE proposes there ten times in the last twelve trials.
+    failed = [trial.state == "FAIL" for trial in ended]
+    assert sum(failed[:10]) >= 3
+    assert sum(failed[10:]) <= 3
+    told = here.optuna()
+    assert {trial.state for trial in told} == {TrialState.COMPLETE}
+    assert [trial.constraints[FEASIBLE] > 0 for trial in told] == failed
+
+
+def test_a_pruned_config_is_not_proposed_over_and_over_by_the_gaussian_process(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "gp", "n_startup_trials": 4}, budget={"trials_per_method": 12})
+
+    def pruned_above(proposal: Proposal) -> TrialRecord:
+        rate = float(str(proposal.config.params[RATE]))
+        if rate > 1e-3:
+            return record(proposal.config, state="PRUNED", intermediate={1: 6.0})
+        return record(proposal.config, value=2 - math.log10(rate))
+
+    ended = here.drive(here.open(), pruned_above)[4:]
+
+    # Optuna's own GP sampler looks at COMPLETE trials only and proposes one pruned rate seven times in these eight.
+    assert len({(f"{trial.config.params[RATE]:.1g}", trial.config.params[RANK]) for trial in ended}) >= 7
+    assert sum(trial.state == "PRUNED" for trial in ended) <= 4
+    assert {trial.state for trial in here.optuna()} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize("kind", ["error", "worker_died"])
+def test_an_accident_is_told_as_failed_and_counts(bench: Callable[..., Bench], kind: str) -> None:
+    here = bench(sampler={"name": "gp", "n_startup_trials": 1}, budget={"trials_per_method": 5})
+
+    ended = here.drive(here.open(), lambda proposal: record(proposal.config, state="FAIL", kind=kind))
+
+    assert len(ended) == 5
+    assert {trial.state for trial in here.optuna()} == {TrialState.FAIL}
+
+
+def test_a_loss_is_reported_so_that_smaller_is_better_under_a_maximized_objective(bench: Callable[..., Bench]) -> None:
+    here = bench(objective={"maximize": "own/exact_match"}, pruner={"name": "median", "n_startup_trials": 1})
+    search = here.open()
+    good = search.ask()
+    assert good is not None
+    for rung in (1, 2):
+        search.report(good.config.number, rung, 1.0)
+    here.end(search, record(good.config, value=0.5, metric="own/exact_match", intermediate={1: 1.0, 2: 1.0}))
+    bad = search.ask()
+    assert bad is not None
+
+    # The first validation is left alone by n_warmup_steps.
+    assert not search.report(bad.config.number, 1, 4.0)
+    here.spec = toy_study(
+        objective={"maximize": "own/exact_match"},
+        pruner={"name": "median", "n_startup_trials": 1, "n_warmup_steps": 0},
+    )
+    assert here.open().report(bad.config.number, 1, 4.0)
+    assert here.optuna()[0].intermediate_values == {1: -1.0, 2: -1.0}
+
+
+def test_the_finalist_is_the_best_complete_record_in_the_studys_direction(bench: Callable[..., Bench]) -> None:
+    here = bench(budget={"trials_per_method": 6}, sampler={"name": "random"})
+    search = here.open()
+
+    ended = here.drive(search, complete)
+
+    assert search.ledger.best == min(ended, key=lambda trial: trial.objective)
+
+
+def test_an_interrupted_trial_is_run_again_with_its_params_and_number(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "tpe"})
+    search = here.open()
+    here.drive(search, complete, trials=1)
+    lost = search.ask()
+    assert lost is not None
+
+    again = here.open().ask()
+
+    assert again is not None
+    assert (again.config, again.known) == (lost.config, None)
+
+
+def test_what_optuna_was_not_told_is_told_on_opening(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "random"})
+    search = here.open()
+    proposal = search.ask()
+    assert proposal is not None
+    ended = with_objective(complete(proposal), here.spec.objective, is_required=True)
+    write_record(here.run.directory_of(ended.config), ended)
+
+    here.open()
+
+    assert [trial.value for trial in here.optuna() if trial.state.is_finished()] == [ended.objective]
+
+
+def test_a_lost_storage_is_built_anew_from_the_records(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "tpe", "n_startup_trials": 2}, budget={"trials_per_method": 6})
+    outcomes = iter(["FAIL", "PRUNED", "COMPLETE", "COMPLETE"])
+
+    def mixed(proposal: Proposal) -> TrialRecord:
+        match next(outcomes):
+            case "FAIL":
+                return record(proposal.config, state="FAIL", kind="out_of_memory")
+            case "PRUNED":
+                return record(proposal.config, state="PRUNED", intermediate={1: 3.0})
+            case _:
+                return complete(proposal)
+
+    search = here.open()
+    here.drive(search, mixed, trials=4)
+    lost = search.ask()
+    assert lost is not None
+    write_config(here.run.directory_of(lost.config), lost.config)
+    before = here.optuna()
+    here.run.optuna_db.unlink()
+
+    rebuilt = here.open()
+
+    def known(trials: list[optuna.trial.FrozenTrial]) -> list[object]:
+        return [(t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values) for t in trials]
+
+    assert known(here.optuna()) == known(before)
+    again = rebuilt.ask()
+    assert again is not None
+    assert again.config == lost.config
+
+
+def test_a_number_that_left_nothing_on_disk_is_filled_so_that_later_ones_fit(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "random"}, budget={"trials_per_method": 4})
+    ended = here.drive(here.open(), complete, trials=3)
+    shutil.rmtree(here.run.directory_of(ended[1].config).path)
+    here.run.optuna_db.unlink()
+
+    here.open()
+
+    assert [trial.value for trial in here.optuna()] == [ended[0].objective, None, ended[2].objective]
+
+
+def test_an_older_copy_of_the_storage_is_brought_up_to_the_records(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "random"}, budget={"trials_per_method": 4})
+    search = here.open()
+    here.drive(search, complete, trials=1)
+    shutil.copy(here.run.optuna_db, here.run.path / "older.db")
+    rest = here.drive(search, complete)
+    before = here.optuna()
+    shutil.move(here.run.path / "older.db", here.run.optuna_db)
+
+    assert here.open().is_done
+    assert len(rest) == 3
+    assert [(t.params, t.value) for t in here.optuna()] == [(t.params, t.value) for t in before]
+
+
+def test_a_storage_with_anothers_trials_is_refused(bench: Callable[..., Bench]) -> None:
+    first, second = bench("first", sampler={"name": "random"}), bench("second", sampler={"name": "random"})
+    second.url = f"sqlite:///{first.run.optuna_db}"
+    first.drive(first.open(), complete)
+
+    with pytest.raises(RunDirectoryError, match=r"no record of it.*\.$"):
+        second.open()
+
+
+def test_a_storage_that_cannot_be_opened_is_the_users_to_mend() -> None:
+    with pytest.raises(InputError, match=r"^storage: nothing://here cannot be opened: .*\.$"):
+        open_storage("nothing://here")
+
+
+def test_no_trial_is_left_running_at_the_end(bench: Callable[..., Bench]) -> None:
+    here = bench(sampler={"name": "random"})
+    search = here.open()
+    proposal = search.ask()
+    assert proposal is not None
+    search.put_back(proposal.config)
+
+    here.drive(search, complete)
+
+    assert {trial.state for trial in here.optuna()} == {TrialState.COMPLETE}
+    assert search.ledger.duplicates < DUPLICATES_THAT_END

@@ -1,0 +1,492 @@
+"""Tracking against a real store and a real server: what it logs, and that nothing that goes wrong reaches the study."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.result import EvalResult, Metric
+from evals.spec import ModelSpec
+from sweep.config import configure, configure_baseline
+from sweep.record import Failure, Memory, TrainingResult, TrialRecord
+from sweep.spec import DataSpec, MethodSpec, Params, PeftSpec, StudySpec, TrackingSpec, TrainingSpec
+from sweep.store import RunDirectory, TrialDirectory, write_config, write_record, write_study
+from sweep.tracking.addresses import brief, hide_passwords, split_credentials
+from sweep.tracking.payload import describe, safe_key
+from sweep.tracking.tracker import Patience, Tracker
+
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUICK = Patience(request_seconds=1, retries=0, finish_seconds=60)
+
+
+def study(tracking_uri: str | None = None, name: str = "tickets") -> StudySpec:
+    return StudySpec(
+        name=name,
+        model=ModelSpec(model_name_or_path="toy"),
+        data=DataSpec(train="tickets.jsonl"),
+        methods={"lora": MethodSpec(kind="lora", peft=PeftSpec(), training=TrainingSpec())},
+        tracking=TrackingSpec(tracking_uri=tracking_uri),
+    )
+
+
+def baseline(spec: StudySpec) -> TrialRecord:
+    config = configure_baseline(spec, phase="baseline", data_root=Path("data"))
+    return record_of(config, objective=2.5)
+
+
+def trial(spec: StudySpec, number: int, **changes: Any) -> TrialRecord:
+    params: Params = {"training.learning_rate": 1e-4 * (number + 1), "methods.lora.peft.lora_r": 8}
+    config = configure(spec, "lora", params, phase="search", number=number, seed=7, data_root=Path("data"))
+    training = TrainingResult(
+        optimizer_steps=12,
+        train_loss=1.0,
+        validation_loss=0.5,
+        tokens=1000,
+        tokens_per_second=100.0,
+        trainable_parameters=10,
+        total_parameters=1000,
+        checkpoint_bytes=4,
+        initial_sha256="a" * 64,
+        final_sha256="b" * 64,
+        optim="adamw_torch",
+    )
+    return record_of(config, objective=0.5, training=training, **changes)
+
+
+def record_of(config: Any, **changes: Any) -> TrialRecord:
+    values = {
+        "config": config,
+        "config_fingerprint": config.fingerprint(),
+        "state": "COMPLETE",
+        "evaluation": EvalResult(
+            metrics={
+                "own/loss": Metric(value=0.5, stderr=0.1, n=10, higher_is_better=False),
+                "gsm8k/exact_match,strict-match": Metric(value=0.25, stderr=0.2, n=4, higher_is_better=True),
+            },
+            task_versions={"own": "1"},
+            samples={},
+            seconds={"own": 1.0},
+        ),
+        "seconds": {"train": 2.0},
+        "memory": Memory(host_bytes=1000, device_bytes=None),
+        "data_sha256": {"train": "c" * 64, "validation": "d" * 64},
+        "environment": {"python": "3.11", "gpu": "none, only a CPU"},
+        "started_at": STARTED,
+        "seconds_total": 4.0,
+    }
+    return TrialRecord.model_validate(values | changes)
+
+
+def put(run: RunDirectory, record: TrialRecord) -> TrialDirectory:
+    """Write a trial's files as a study would."""
+    directory = run.directory_of(record.config)
+    write_config(directory, record.config)
+    if record.config.method is not None:
+        steps = [{"step": step, "loss": 2.0 / step, "learning_rate": 1e-4} for step in range(1, 1203)]
+        directory.steps.write_text("".join(json.dumps(step) + "\n" for step in steps) + '{"step": 13, "lo')
+        directory.checkpoint.mkdir()
+        (directory.checkpoint / "adapter_model.safetensors").write_bytes(b"toy")
+    directory.eval.mkdir(exist_ok=True)
+    (directory.eval / "samples_own.jsonl").write_text('{"doc_id": 0}\n')
+    write_record(directory, record)
+    return directory
+
+
+def new_run(path: Path, spec: StudySpec) -> RunDirectory:
+    run = RunDirectory(path / "runs" / spec.name)
+    write_study(run, spec)
+    return run
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without a study: creating one takes seconds, copying it none."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    code = "import sys; from mlflow import MlflowClient; MlflowClient(tracking_uri=sys.argv[1]).search_experiments()"
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, empty_store: Path) -> Path:
+    """A directory whose `runs/` has an MLflow database already."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
+    return tmp_path
+
+
+def track(spec: StudySpec, run: RunDirectory, records: list[TrialRecord], patience: Patience = QUICK) -> list[str]:
+    """Run tracking from start to finish and return its warnings."""
+    warnings: list[str] = []
+    tracker = Tracker(spec, run, on_warning=warnings.append, patience=patience)
+    tracker.start()
+    for record in records:
+        tracker.log(record, put(run, record))
+    tracker.finish()
+    return warnings
+
+
+ASK = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(tracking_uri=sys.argv[1])
+experiment = client.get_experiment_by_name(sys.argv[2])
+runs = client.search_runs([experiment.experiment_id])
+print(json.dumps([{
+    "id": run.info.run_id, "name": run.info.run_name, "status": run.info.status,
+    "start": run.info.start_time, "end": run.info.end_time,
+    "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
+    "inputs": [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs],
+    "losses": [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "loss")],
+    "artifacts": sorted(a.path for a in client.list_artifacts(run.info.run_id)),
+    "config": "config.yaml" in [a.path for a in client.list_artifacts(run.info.run_id)]
+        and open(client.download_artifacts(run.info.run_id, "config.yaml")).read(),
+} for run in runs]))
+"""
+
+
+def ask(uri: str, name: str = "tickets") -> list[dict[str, Any]]:
+    """Everything that MLflow knows of an experiment, asked in a process of its own: MLflow warns and leaves threads."""
+    answer = subprocess.run([sys.executable, "-c", ASK, uri, name], check=True, capture_output=True, text=True)
+    return list(json.loads(answer.stdout))
+
+
+def store_beside(run: RunDirectory) -> str:
+    return f"sqlite:///{run.path.parent / 'mlflow.db'}"
+
+
+def test_a_study_becomes_an_experiment_with_a_parent_and_a_child_for_each_record(tmp_path: Path) -> None:
+    spec = study()
+    run = new_run(tmp_path, spec)
+    failed = trial(spec, 1, state="FAIL", failure=Failure(kind="out_of_memory", message="Too big."))
+    warnings = track(spec, run, [baseline(spec), trial(spec, 0), failed, trial(spec, 2, state="PRUNED")])
+
+    runs = {found["name"]: found for found in ask(store_beside(run))}
+
+    assert warnings == []
+    assert {name: found["status"] for name, found in runs.items()} == {
+        "tickets": "FINISHED",
+        "baseline on validation": "FINISHED",
+        "lora trial 0": "FINISHED",
+        "lora trial 1": "FAILED",
+        "lora trial 2": "KILLED",
+    }
+    parent = runs.pop("tickets")
+    assert {found["tags"]["mlflow.parentRunId"] for found in runs.values()} == {parent["id"]}
+    assert runs["lora trial 1"]["tags"]["sweep.failure_kind"] == "out_of_memory"
+    child = runs["lora trial 0"]
+    assert child["params"]["methods.lora.peft.lora_r"] == "8"
+    assert child["params"]["training.learning_rate"] == "0.0001"
+    assert child["metrics"]["gsm8k/exact_match.strict-match"] == 0.25
+    assert child["metrics"]["training/tokens_per_second"] == 100.0
+    assert sorted(child["losses"]) == [[step, 2.0 / step] for step in range(1, 1203)]
+    assert child["tags"]["environment.gpu"] == "none, only a CPU"
+    assert sorted(child["inputs"]) == [["tickets.jsonl train", "c" * 36], ["tickets.jsonl validation", "d" * 36]]
+    assert child["artifacts"] == ["checkpoint", "config.yaml", "eval", "record.json", "steps.jsonl"]
+    assert child["config"] == run.search_trial("lora", 0).config.read_text()
+    assert (child["start"], child["end"]) == (int(STARTED.timestamp() * 1000), int(STARTED.timestamp() * 1000) + 4000)
+
+
+def test_logging_again_adds_nothing_and_what_came_later_is_added(home: Path) -> None:
+    spec = study()
+    run = new_run(home, spec)
+    track(spec, run, [trial(spec, 0)])
+    first = {found["name"]: found for found in ask(store_beside(run))}
+    # The ledger is lost, as when the machine dies between telling the server and writing it down.
+    for ledger in (run.path / "tracking").glob("delivered-*.json"):
+        ledger.unlink()
+    put(run, trial(spec, 1))
+
+    warnings = track(spec, run, [])
+
+    again = {found["name"]: found for found in ask(store_beside(run))}
+    assert warnings == []
+    assert sorted(again) == ["lora trial 0", "lora trial 1", "tickets"]
+    assert again["lora trial 0"] == first["lora trial 0"]
+    assert again["tickets"]["id"] == first["tickets"]["id"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A study logged while its server was down, then with `mlflow ui` at that address, beside a study logged without."""
+
+    address: str
+    local: RunDirectory
+    remote: RunDirectory
+    while_down: list[str]
+    while_up: list[str]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("home")
+    (home / "runs").mkdir()
+    shutil.copy(empty_store, home / "runs" / "mlflow.db")
+    port = free_port()
+    here, there = study(), study(f"http://127.0.0.1:{port}", name="remote")
+    local, remote = new_run(home, here), new_run(home, there)
+    track(here, local, [trial(here, 0)])
+    while_down = track(there, remote, [baseline(there), trial(there, 0), trial(there, 1)])
+    with mlflow_ui(home / "runs", port) as address:
+        while_up = track(there, remote, [trial(there, 2)], Patience(request_seconds=20, finish_seconds=120))
+        yield Served(address, local, remote, while_down, while_up)
+
+
+def test_mlflow_ui_beside_the_runs_shows_the_study_and_its_files(served: Served) -> None:
+    runs = rest_runs(served.address, "tickets")
+    run_id = next(found["run_id"] for found in runs if found["run_name"] == "lora trial 0")
+    files = get(f"{served.address}/api/2.0/mlflow/artifacts/list?run_id={run_id}")["files"]
+    config = read(f"{served.address}/get-artifact?path=config.yaml&run_uuid={run_id}")
+
+    assert sorted(found["run_name"] for found in runs) == ["lora trial 0", "tickets"]
+    assert "config.yaml" in {file["path"] for file in files}
+    assert config.decode() == served.local.search_trial("lora", 0).config.read_text()
+
+
+def test_a_server_that_refuses_connections_costs_one_warning_and_gets_everything_later(served: Served) -> None:
+    runs = rest_runs(served.address, "remote")
+    run_id = next(found["run_id"] for found in runs if found["run_name"] == "lora trial 1")
+    record = read(f"{served.address}/get-artifact?path=record.json&run_uuid={run_id}")
+
+    assert len(served.while_down) == 2
+    assert served.while_down[0].startswith("MLflow did not take study (")
+    assert served.while_down[1].startswith("MLflow has not been told about 3 records")
+    assert served.while_up == []
+    assert sorted(found["run_name"] for found in runs) == [
+        "baseline on validation",
+        "lora trial 0",
+        "lora trial 1",
+        "lora trial 2",
+        "remote",
+    ]
+    assert record == served.remote.search_trial("lora", 1).record.read_bytes()
+
+
+def rest_runs(address: str, name: str) -> list[Any]:
+    experiment = get(f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")["experiment"]
+    found = post(f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment["experiment_id"]]})
+    return [run["info"] for run in found["runs"]]
+
+
+@pytest.mark.parametrize("status", [500, 400, 403])
+def test_a_server_that_answers_with_an_error_costs_one_warning_and_one_at_the_end(tmp_path: Path, status: int) -> None:
+    with broken_server(status) as address:
+        spec = study(address)
+        run = new_run(tmp_path, spec)
+        warnings = track(spec, run, [trial(spec, 0), trial(spec, 1)])
+
+    assert len(warnings) == 2
+    assert "the study goes on" in warnings[0]
+    assert warnings[1].startswith("MLflow has not been told about 2 records (lora trial 0, lora trial 1)")
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_study(tmp_path: Path) -> None:
+    with broken_server(None) as address:
+        spec = study(address)
+        run = new_run(tmp_path, spec)
+        warnings: list[str] = []
+        patience = Patience(request_seconds=600, retries=0, finish_seconds=1)
+        tracker = Tracker(spec, run, on_warning=warnings.append, patience=patience)
+        tracker.start()
+        record = trial(spec, 0)
+        directory = put(run, record)
+        before = time.monotonic()
+        for _ in range(5000):
+            tracker.log(record, directory)
+        logging_seconds = time.monotonic() - before
+        tracker.finish()
+        finish_seconds = time.monotonic() - before - logging_seconds
+
+    assert logging_seconds < 10
+    assert finish_seconds < 15
+    assert warnings == [
+        "MLflow has not been told about 1 records (lora trial 0); the same `sweep run` again sends what is missing."
+    ]
+
+
+def test_a_value_that_mlflow_rejects_costs_one_warning_and_only_itself(home: Path) -> None:
+    spec = study()
+    run = new_run(home, spec)
+    record = trial(spec, 0, seconds={"train": 2.0, "../up": 1.0})
+
+    warnings = track(spec, run, [record])
+
+    child = next(found for found in ask(store_beside(run)) if found["name"] == "lora trial 0")
+    assert len(warnings) == 1
+    assert "seconds/../up" in warnings[0]
+    assert child["metrics"]["seconds/train"] == 2.0
+    assert child["status"] == "FINISHED"
+
+
+def test_a_record_that_cannot_be_read_costs_a_warning_and_holds_up_no_other(home: Path) -> None:
+    spec = study()
+    run = new_run(home, spec)
+    damaged = run.search_trial("lora", 0)
+    damaged.path.mkdir(parents=True)
+    damaged.record.write_text("{}")
+
+    warnings = track(spec, run, [trial(spec, 1)])
+
+    assert len(warnings) == 2
+    assert "search/lora/0000" in warnings[0]
+    assert "1 records (search/lora/0000)" in warnings[1]
+    assert sorted(found["name"] for found in ask(store_beside(run))) == ["lora trial 1", "tickets"]
+
+
+def test_a_study_without_tracking_starts_no_process_and_writes_nothing(tmp_path: Path) -> None:
+    spec = study().model_copy(update={"tracking": TrackingSpec(mlflow=False)})
+    run = new_run(tmp_path, spec)
+
+    assert track(spec, run, [trial(spec, 0)]) == []
+    assert not (run.path / "tracking").exists()
+    assert not (run.path.parent / "mlflow.db").exists()
+
+
+def test_importing_the_tracker_loads_no_mlflow() -> None:
+    code = "import sys, sweep.tracking.tracker; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_passwords_stay_out_of_what_is_logged(tmp_path: Path) -> None:
+    port = free_port()
+    spec = study(f"http://someone:geheim@127.0.0.1:{port}").model_copy(
+        update={"storage": "postgresql://me:streng@host/optuna"}
+    )
+    run = new_run(tmp_path, spec)
+
+    warnings = track(spec, run, [trial(spec, 0)])
+
+    assert warnings
+    assert not any("geheim" in warning for warning in warnings)
+    kept = [path.read_bytes() for path in (run.path / "tracking").rglob("*") if path.is_file()]
+    assert not any(b"geheim" in text or b"streng" in text for text in kept)
+    tracker = Tracker(spec, run, on_warning=warnings.append)
+    texts = json.dumps(tracker._greeting()["texts"])
+    assert "geheim" not in texts
+    assert "streng" not in texts
+
+
+def test_credentials_leave_the_address_and_hidden_ones_cannot_be_read() -> None:
+    assert split_credentials("https://a%40b:p%2Fw@host:5000/x") == (
+        "https://host:5000/x",
+        {"MLFLOW_TRACKING_USERNAME": "a@b", "MLFLOW_TRACKING_PASSWORD": "p/w"},
+    )
+    assert split_credentials("sqlite:////tmp/a@b.db") == ("sqlite:////tmp/a@b.db", {})
+    assert hide_passwords("postgresql://me:p@ss@host/db?sslpassword=geheim&x=1") == (
+        "postgresql://***@host/db?sslpassword=***&x=1"
+    )
+    assert brief("first http://u:p@h/\nsecond") == "first http://***@h/"
+
+
+def test_every_name_that_scoring_gives_is_one_that_mlflow_takes() -> None:
+    assert safe_key("gsm8k/exact_match,strict-match") == "gsm8k/exact_match.strict-match"
+    assert safe_key("a|b=c/ü") == "a_b_c/ü"
+
+
+def test_files_too_big_for_mlflow_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = study()
+    run = new_run(tmp_path, spec)
+    record = trial(spec, 0)
+    directory = put(run, record)
+    (directory.checkpoint / "model.safetensors").write_bytes(b"x" * 100_000)
+    monkeypatch.setattr("sweep.tracking.payload.MAX_ARTIFACT_BYTES", 99_999)
+
+    payload = describe(record, directory)
+
+    assert payload.tags["sweep.skipped_artifacts"] == "checkpoint/model.safetensors"
+    assert "adapter_model.safetensors" in {artifact.path.name for artifact in payload.artifacts}
+    assert "model.safetensors" not in {artifact.path.name for artifact in payload.artifacts}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def mlflow_ui(directory: Path, port: int | None = None) -> Iterator[str]:
+    """`mlflow ui` as a person starts it beside the runs."""
+    port = port or free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=directory, stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        wait_for(f"{address}/health")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@contextmanager
+def broken_server(status: int | None) -> Iterator[str]:
+    """A server that answers every request with one status, or, without one, never."""
+    released = threading.Event()
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if status is None:
+                released.wait()
+                return
+            self.send_response(status)
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815  (http.server's name)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            read(address)
+        except (urllib.error.URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def read(address: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310  (loopback)
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (loopback)
+        return bytes(answer.read())
+
+
+def get(address: str) -> Any:
+    return json.loads(read(address))
+
+
+def post(address: str, body: object) -> Any:
+    return json.loads(read(address, json.dumps(body).encode()))

@@ -1,0 +1,147 @@
+"""A runner whose trials take no time: real processes, real pipes and real deaths around an arithmetic loss.
+
+The loss of a trial is smallest at a learning rate of 1e-3; a trial's method and number can be made to go wrong.
+"""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evals.result import EvalResult, Metric
+from evals.spec import ModelSpec, TaskSpec
+from sweep.config import TrialConfig
+from sweep.errors import TaskError
+from sweep.progress import Progress
+from sweep.protocol import Prepared, PrepareData, RunTrial
+from sweep.record import Failure, TrialRecord
+from sweep.spec import (
+    BudgetSpec,
+    DataSpec,
+    Dimension,
+    EvaluationSpec,
+    MethodSpec,
+    ObjectiveSpec,
+    PeftSpec,
+    StudySpec,
+    TrainingSpec,
+)
+
+RATE = "training.learning_rate"
+
+
+@dataclass(frozen=True)
+class ToyRunner:
+    """Writes a line for each trial that it really runs to `calls`."""
+
+    calls: Path
+    seconds: float = 0.0
+    out_of_memory_above: float = math.inf
+    """Learning rate from which a trial runs out of memory."""
+    dies: tuple[str, ...] = ()
+    """Trials, as `method/number`, whose worker is killed in their middle."""
+    hangs: tuple[str, ...] = ()
+    crashes: tuple[str, ...] = ()
+    interrupted: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    rows: int = 8
+    metric: str = "own/loss"
+
+    def prepare(self, request: PrepareData) -> Prepared:
+        print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        split = {"train": self.rows, "validation": 2, "test": 2}
+        return Prepared(split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"})
+
+    def run(
+        self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
+    ) -> TrialRecord:
+        config = request.config
+        name = f"{config.method}/{config.number}"
+        with self.calls.open("a") as stream:
+            stream.write(f"{config.phase} {name} {os.getpid()}\n")
+        on_progress(Progress("train", 1, 2, None))
+        time.sleep(self.seconds)
+        self._go_wrong(name)
+        loss = loss_of(config)
+        intermediate: dict[int, float] = {}
+        for rung in range(1, 3 if config.method else 1):
+            intermediate[rung] = loss * (1 + 1 / rung)
+            if on_rung(rung, intermediate[rung]):
+                return record(config, state="PRUNED", intermediate=intermediate)
+        if config.method_spec and config.method_spec.training.learning_rate > self.out_of_memory_above:
+            return record(config, state="FAIL", kind="out_of_memory")
+        if name in self.interrupted:
+            return record(config, state="FAIL", kind="interrupted")
+        return record(config, value=loss, metric=self.metric, intermediate=intermediate)
+
+    def _go_wrong(self, name: str) -> None:
+        if name in self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name in self.hangs:
+            time.sleep(60)
+        if name in self.crashes:
+            raise ZeroDivisionError("nobody expected this")
+        if name in self.refuses:
+            raise TaskError("gsm8k: no such task here.")
+
+
+def loss_of(config: TrialConfig) -> float:
+    """A parabola over the logarithm of the rate; the base model has a loss of 9."""
+    if config.method_spec is None:
+        return 9.0
+    return 1 + (math.log10(config.method_spec.training.learning_rate) + 3) ** 2
+
+
+def record(
+    config: TrialConfig,
+    *,
+    state: str = "COMPLETE",
+    kind: str | None = None,
+    value: float | None = None,
+    metric: str = "own/loss",
+    intermediate: dict[int, float] | None = None,
+) -> TrialRecord:
+    """A trial's record as a worker would send it."""
+    score = None if value is None else Metric(value=value, stderr=None, n=2, higher_is_better=False)
+    return TrialRecord(
+        config=config,
+        config_fingerprint=config.fingerprint(),
+        state=state,
+        failure=None if kind is None else Failure(kind=kind, message=f"It ended as {kind}."),
+        evaluation=None if score is None else EvalResult(metrics={metric: score}, task_versions={}, samples={}, seconds={}),
+        intermediate=intermediate or {},
+        started_at=datetime.now(UTC),
+    )
+
+
+def toy_study(**changes: object) -> StudySpec:
+    """A study of two methods over the learning rate, and over the rank where there is one."""
+    training = TrainingSpec(validations=2)
+    spec = StudySpec(
+        name="toy",
+        model=ModelSpec(model_name_or_path="toy"),
+        data=DataSpec(train="rows.jsonl"),
+        methods={
+            "lora": MethodSpec(kind="lora", peft=PeftSpec(), training=training),
+            "full": MethodSpec(kind="full", training=training),
+        },
+        training=training,
+        search_space={
+            RATE: Dimension(min=1e-5, max=1e-1, log=True),
+            "methods.lora.peft.lora_r": Dimension(values=(8, 16, 32)),
+        },
+        evaluation=EvaluationSpec(search=(TaskSpec(task="own"),), confirm=(TaskSpec(task="own"),)),
+        objective=ObjectiveSpec(minimize="own/loss"),
+        budget=BudgetSpec(trials_per_method=3, confirm_seeds=1),
+        pruner={"name": "none"},
+    )
+    return StudySpec.model_validate({**spec.model_dump(), **changes})
+
+
+def build_toy(runner: ToyRunner) -> ToyRunner:
+    """What a worker calls to get its runner; used with `functools.partial`."""
+    return runner
