@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import studies
 from evals.result import EvalResult
 from evals.spec import ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
-from sweep import study_file
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
@@ -30,6 +29,7 @@ from sweep.record import TrialRecord
 from sweep.spec import DataSpec, StudySpec
 from sweep.status import RunStatus, read_status
 from sweep.store import RunDirectory, TrialDirectory, read_config
+from sweep.study_file import reader
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -99,12 +99,12 @@ class Run:
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
     """Read a study file, `a.b=c` overrides put over it. Raises StudyFileError with everything wrong at once."""
-    return study_file.load(path, overrides)
+    return reader.load(path, overrides)
 
 
 def study_schema() -> dict[str, object]:
     """JSON schema of the study file, for editors."""
-    return study_file.json_schema()
+    return reader.json_schema()
 
 
 def check_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
@@ -240,7 +240,7 @@ def copy_bundled_study(name: str, to: Path) -> list[Path]:
     if name not in bundled:
         raise InputError(f"{name}: no such bundled study. There are: {', '.join(bundled)}.")
     source = bundled[name]
-    spec = study_file.load(source, check_files=False)
+    spec = reader.load(source, check_files=False)
     sources = [source, *(path for path in _data_files(spec.data, source.parent) if path.is_file())]
     targets = [to / path.name for path in sources]
     for target in targets:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import studies
-from sweep import study_file
+from sweep.study_file import reader
 
 FOLDER = Path(studies.__file__).parent
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -30,14 +30,14 @@ def test_the_walk_finds_the_bundled_studies() -> None:
 
 @pytest.mark.parametrize("copy_beside_data", FILES, ids=lambda path: path.stem, indirect=True)
 def test_a_bundled_study_loads_beside_its_data(copy_beside_data: Path) -> None:
-    spec = study_file.load(copy_beside_data)
+    spec = reader.load(copy_beside_data)
 
     assert spec.methods
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_bundled_study_is_named_after_its_file(path: Path) -> None:
-    assert study_file.load(path, check_files=False).name == path.stem.replace("_", "-")
+    assert reader.load(path, check_files=False).name == path.stem.replace("_", "-")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -51,7 +51,7 @@ def test_a_bundled_study_begins_with_its_question_cost_and_command(path: Path) -
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_study_that_runs_generated_programs_warns_in_its_head(path: Path) -> None:
-    spec = study_file.load(path, check_files=False)
+    spec = reader.load(path, check_files=False)
     head = path.read_text("utf-8").split("\nname:")[0]
 
     assert spec.evaluation.scoring.allow_unsafe_code == ("unprotected" in head)

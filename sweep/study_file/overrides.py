@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sweep.errors import Problem, StudyFileError
 from sweep.spec import Dimension
-from sweep.study_names import dotted
-from sweep.study_yaml import Document, Origin, Place, parse
+from sweep.study_file.document import Document, Origin, Place, parse
+from sweep.study_file.names import dotted
 
 
 def apply_override(document: Document, text: str) -> None:

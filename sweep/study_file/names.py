@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable, Mapping
 
-from sweep.study_keys import SECTIONS_BY_KEY, keys_of
-from sweep.study_yaml import Place
+from sweep.study_file.document import Place
+from sweep.study_file.keys import SECTIONS_BY_KEY, keys_of
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "alpha": ("lora_alpha",),

@@ -11,8 +11,8 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import BaseModel
 
 from sweep.spec import Dimension, Params, ParamValue, Scalar
-from sweep.study_schema import WrittenMethod, WrittenStudy
-from sweep.study_yaml import Place
+from sweep.study_file.document import Place
+from sweep.study_file.schema import WrittenMethod, WrittenStudy
 
 
 def keys_of(place: Place) -> list[str]:

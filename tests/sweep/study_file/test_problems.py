@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep import study_file
 from sweep.errors import StudyFileError
+from sweep.study_file import reader
 
 HEAD = """\
 name: tickets
@@ -332,7 +332,7 @@ def problems_of(folder: Path, content: str | bytes, *overrides: str) -> StudyFil
     path = folder / "study.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(StudyFileError) as caught:
-        study_file.load(path, overrides)
+        reader.load(path, overrides)
     return caught.value
 
 
@@ -353,7 +353,7 @@ def test_the_sound_head_of_the_table_loads(tmp_path: Path) -> None:
     (tmp_path / "tickets.jsonl").touch()
     (tmp_path / "study.yaml").write_text(HEAD)
 
-    assert list(study_file.load(tmp_path / "study.yaml").methods) == ["lora", "qlora", "full"]
+    assert list(reader.load(tmp_path / "study.yaml").methods) == ["lora", "qlora", "full"]
 
 
 def test_every_problem_is_reported_at_once_and_in_order(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
 def test_a_path_that_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
     for path, says in ((tmp_path / "none.yaml", "no such file"), (tmp_path, "this is a directory")):
         with pytest.raises(StudyFileError, match=says) as caught:
-            study_file.load(path)
+            reader.load(path)
 
         assert len(caught.value.problems) == 1
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sweep.study_keys import allowed_at, choices_at, keys_of
-from sweep.study_names import correction, dotted, intended
-from sweep.study_schema import WrittenStudy
-from sweep.study_yaml import Document, Place
+from sweep.study_file.document import Document, Place
+from sweep.study_file.keys import allowed_at, choices_at, keys_of
+from sweep.study_file.names import correction, dotted, intended
+from sweep.study_file.schema import WrittenStudy
 
 _SEARCHED_KEY_LENGTH = 2
 """`search_space` and the dotted name, which is one step."""

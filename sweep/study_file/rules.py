@@ -7,9 +7,9 @@ from pathlib import Path
 
 from evals.tasks.aggregate import AGGREGATIONS
 from sweep.spec import StudySpec
-from sweep.study_names import nearest
-from sweep.study_schema import WrittenStudy
-from sweep.study_validation import Finding
+from sweep.study_file.names import nearest
+from sweep.study_file.schema import WrittenStudy
+from sweep.study_file.validation import Finding
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 OWN = "own"

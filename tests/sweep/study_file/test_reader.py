@@ -12,13 +12,13 @@ import pytest
 from ruamel.yaml import YAML
 
 import studies
-from sweep import study_file
 from sweep.errors import StudyFileError
 from sweep.spec import Dimension, QuantizationSpec, StudySpec
 from sweep.store import RunDirectory, write_study, write_yaml
-from sweep.study_method_rules import _SCHEDULE_ARGUMENTS, OPTIMIZERS
+from sweep.study_file import reader
+from sweep.study_file.method_rules import _SCHEDULE_ARGUMENTS, OPTIMIZERS
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SHORT = GOLDEN / "study_short.yaml"
 HEAD = "name: tickets\nmodel: {model_name_or_path: org/model}\ndata: {train: org/rows}\n"
 
@@ -26,12 +26,12 @@ HEAD = "name: tickets\nmodel: {model_name_or_path: org/model}\ndata: {train: org
 def load_text(tmp_path: Path, text: str, *overrides: str) -> StudySpec:
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    return study_file.load(path, overrides)
+    return reader.load(path, overrides)
 
 
 def test_a_short_file_is_filled_as_the_golden_one(tmp_path: Path) -> None:
     filled = tmp_path / "filled.yaml"
-    write_yaml(filled, study_file.load(SHORT, check_files=False))
+    write_yaml(filled, reader.load(SHORT, check_files=False))
 
     assert filled.read_text() == (GOLDEN / "study_short_filled.yaml").read_text()
 
@@ -39,10 +39,10 @@ def test_a_short_file_is_filled_as_the_golden_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [SHORT, *studies.bundled().values()], ids=lambda path: path.stem)
 def test_a_dumped_study_reads_back_as_the_same_study(path: Path, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    spec = study_file.load(path, check_files=False)
+    spec = reader.load(path, check_files=False)
     write_study(run, spec)
 
-    assert study_file.load(run.study_file, check_files=False) == spec
+    assert reader.load(run.study_file, check_files=False) == spec
     assert run.read_study() == spec
 
 
@@ -53,7 +53,7 @@ def test_text_that_looks_like_something_else_survives_the_round_trip(tmp_path: P
     write_study(run, spec)
 
     assert (spec.name, spec.storage, spec.tracking.tracking_uri) == ("2024-01-01", "1e5", "on")
-    assert study_file.load(run.study_file) == spec
+    assert reader.load(run.study_file) == spec
 
 
 def test_numbers_and_words_follow_yaml_1_2(tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ def test_data_files_are_looked_for_beside_the_study_or_where_told(tmp_path: Path
     path = study / "study.yaml"
     path.write_text(SHORT.read_text())
 
-    assert study_file.load(path, data_root=elsewhere) == study_file.load(path, check_files=False)
+    assert reader.load(path, data_root=elsewhere) == reader.load(path, check_files=False)
     with pytest.raises(StudyFileError, match=r"no file 'tickets\.jsonl'"):
-        study_file.load(path)
+        reader.load(path)
 
 
 def test_a_hub_data_set_and_its_splits_are_no_files(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_an_odd_value_of_any_key_is_taken_or_answered_in_lines() -> None:
 
 def complaints_about(override: str) -> list[str]:
     try:
-        study_file.load(SHORT, [override], check_files=False)
+        reader.load(SHORT, [override], check_files=False)
     except StudyFileError as error:
         return [str(problem) for problem in error.problems]
     return []
@@ -296,8 +296,8 @@ def complaints_about(override: str) -> list[str]:
 
 def test_reading_a_study_imports_no_torch_transformers_or_optuna() -> None:
     program = (
-        "import sys; from pathlib import Path; from sweep import study_file; "
-        f"study_file.load(Path({str(SHORT)!r}), check_files=False); study_file.json_schema(); "
+        "import sys; from pathlib import Path; from sweep.study_file import reader; "
+        f"reader.load(Path({str(SHORT)!r}), check_files=False); reader.json_schema(); "
         "print([name for name in ('torch', 'transformers', 'optuna', 'datasets', 'lm_eval') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from evals.spec import QuantizationSpec
 from sweep.spec import Dimension, MethodKind, MethodSpec, PeftSpec, StudySpec, TrainingSpec
-from sweep.study_schema import METHOD_KINDS, WrittenMethod, WrittenStudy
-from sweep.study_yaml import Document
+from sweep.study_file.document import Document
+from sweep.study_file.schema import METHOD_KINDS, WrittenMethod, WrittenStudy
 
 ADAPTER_KINDS: frozenset[MethodKind] = frozenset({"lora", "qlora"})
 

@@ -10,9 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 import studies
-from sweep import study_file
+from sweep.study_file import reader
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SHORT = GOLDEN / "study_short.yaml"
 
 SILENT = {
@@ -86,7 +86,7 @@ def properties_conform(value: Any, schema: dict[str, Any], root: dict[str, Any])
     "path", [*GOLDEN.glob("study_*.yaml"), *studies.bundled().values()], ids=lambda path: path.stem
 )
 def test_the_json_schema_accepts_every_bundled_study(path: Path) -> None:
-    schema = study_file.json_schema()
+    schema = reader.json_schema()
     content = YAML(typ="safe", pure=True).load(path)
 
     assert conforms(content, schema, schema)
@@ -106,7 +106,7 @@ def test_the_json_schema_accepts_every_bundled_study(path: Path) -> None:
     ],
 )
 def test_the_json_schema_refuses_what_the_loader_refuses(wrong: str, right: str) -> None:
-    schema = study_file.json_schema()
+    schema = reader.json_schema()
     yaml = YAML(typ="safe", pure=True)
     sound = yaml.load(SHORT)
 
@@ -115,7 +115,7 @@ def test_the_json_schema_refuses_what_the_loader_refuses(wrong: str, right: str)
 
 
 def test_every_key_of_the_json_schema_is_described() -> None:
-    schema: Any = study_file.json_schema()
+    schema: Any = reader.json_schema()
     described = {
         f"{name}.{key}": value for name, model in schema["$defs"].items() for key, value in model["properties"].items()
     }

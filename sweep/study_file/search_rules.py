@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from sweep.spec import Dimension, ParamValue, StudySpec
-from sweep.study_keys import allowed_at
-from sweep.study_names import nearest
-from sweep.study_schema import WrittenStudy
-from sweep.study_search_keys import Refusal, dimensions_of, take_apart
-from sweep.study_validation import Finding, found
-from sweep.study_yaml import Place
+from sweep.study_file.document import Place
+from sweep.study_file.keys import allowed_at
+from sweep.study_file.names import nearest
+from sweep.study_file.schema import WrittenStudy
+from sweep.study_file.search_keys import Refusal, dimensions_of, take_apart
+from sweep.study_file.validation import Finding, found
 
 _THE_KEY_ITSELF = ""
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sweep.method_rules import complaints
 from sweep.spec import RESERVED_METHOD_NAMES, Dimension, MethodKind, ParamValue, StudySpec
-from sweep.study_fill import ADAPTER_KINDS, kind_of
-from sweep.study_names import intended
-from sweep.study_schema import WrittenMethod, WrittenStudy
-from sweep.study_search_keys import SearchedKey, dimensions_of, take_apart
-from sweep.study_validation import Finding
-from sweep.study_yaml import Place
+from sweep.study_file.document import Place
+from sweep.study_file.fill import ADAPTER_KINDS, kind_of
+from sweep.study_file.names import intended
+from sweep.study_file.schema import WrittenMethod, WrittenStudy
+from sweep.study_file.search_keys import SearchedKey, dimensions_of, take_apart
+from sweep.study_file.validation import Finding
 
 _MOST_VALUES = 1000
 """Values of a range that are tried; the rest follow the same steps."""

@@ -6,18 +6,18 @@ YAML with lines → short forms → overrides → values → defaults → rules.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sweep import study_method_rules, study_rules, study_search_rules
 from sweep.errors import Problem, StudyFileError
 from sweep.spec import StudySpec
-from sweep.study_fill import expand, fill
-from sweep.study_overrides import apply_override
-from sweep.study_schema import WrittenStudy, json_schema
-from sweep.study_validation import Finding, Validated, validate
-from sweep.study_yaml import Document, read
+from sweep.study_file import method_rules, rules, search_rules
+from sweep.study_file.document import Document, read
+from sweep.study_file.fill import expand, fill
+from sweep.study_file.overrides import apply_override
+from sweep.study_file.schema import WrittenStudy, json_schema
+from sweep.study_file.validation import Finding, Validated, validate
 
 __all__ = ["json_schema", "load"]
 
-_RULES = (*study_rules.RULES, *study_method_rules.RULES, *study_search_rules.RULES)
+_RULES = (*rules.RULES, *method_rules.RULES, *search_rules.RULES)
 
 
 def load(
@@ -44,7 +44,7 @@ def _checked(document: Document, validated: Validated, data_root: Path | None) -
     written = validated.study
     if written is None:
         return None
-    kindless = list(study_method_rules.methods_have_kinds(written))
+    kindless = list(method_rules.methods_have_kinds(written))
     _report(document, validated, kindless)
     validated = Validated(written, validated.broken | {finding.place for finding in kindless})
     spec = fill(written)
@@ -56,7 +56,7 @@ def _findings(written: WrittenStudy, spec: StudySpec, data_root: Path | None) ->
     for rule in _RULES:
         yield from rule(written, spec)
     if data_root is not None:
-        yield from study_rules.data_files(spec, data_root)
+        yield from rules.data_files(spec, data_root)
 
 
 def _report(document: Document, validated: Validated, findings: Iterator[Finding] | Sequence[Finding]) -> None:

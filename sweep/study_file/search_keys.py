@@ -8,9 +8,9 @@ from pydantic import BaseModel, ValidationError
 
 from evals.spec import QuantizationSpec
 from sweep.spec import Dimension, MethodKind, ParamValue, PeftSpec, StudySpec, TrainingSpec
-from sweep.study_fill import ADAPTER_KINDS
-from sweep.study_names import advice, meanings, nearest
-from sweep.study_yaml import Place
+from sweep.study_file.document import Place
+from sweep.study_file.fill import ADAPTER_KINDS
+from sweep.study_file.names import advice, meanings, nearest
 
 _SECTIONS: Mapping[str, tuple[type[BaseModel], frozenset[MethodKind], str]] = {
     "training": (TrainingSpec, frozenset({"lora", "qlora", "full"}), ""),
