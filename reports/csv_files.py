@@ -14,7 +14,7 @@ from reports.summary import Summary
 from reports.wording import visible
 
 # With the full-width forms, which some spreadsheets read as the plain ones.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -30,7 +30,7 @@ def defuse(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value)
-    return f"'{shown}" if shown.startswith(FORMULA_STARTS) else shown
+    return f"'{shown}" if shown.strip().startswith(FORMULA_STARTS) else shown
 
 
 def methods_table(summary: Summary) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def example_blocks(gathered: Gathered, summary: Summary) -> list[Block]:
     except (RunError, OSError, ValueError) as error:
         return [Paragraph(f"The per-item answers could not be read: {wording.one_line(str(error))}", "warning")]
     places = sorted({place for items in found.values() for place in items})[:ITEMS]
-    if not places:
+    if not places or not _has_answers(found):
         return []
     opening = Paragraph(
         f"The first {wording.counted(len(places), 'row')} of the {summary.split} split, not chosen, as "
@@ -47,6 +47,11 @@ def _answering(gathered: Gathered, summary: Summary) -> list[tuple[str, TrialRec
         seed = f" (seed {record.config.number})" if record.config.phase == "confirm" else ""
         named.append((f"{best.name}{seed}", record))
     return [(name, record) for name, record in named if record.evaluation is not None]
+
+
+def _has_answers(found: Mapping[str, Mapping[int, Item]]) -> bool:
+    """Whether any model wrote answers: a phase may score the loss alone, and then all answers are empty."""
+    return any(item.answer for items in found.values() for item in items.values())
 
 
 def _by_place(gathered: Gathered, record: TrialRecord) -> dict[int, Item]:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.data.prepared import MANIFEST, PreparedData, read_prepared
-from sweep.errors import DataError, RunDirectoryError
+from sweep.errors import RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.spec import MethodSpec, StudySpec
 from sweep.status import best_trial
 from sweep.store import RunDirectory, TrialDirectory, read_record
+
+MANIFEST = "prepared.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ class MethodRecords:
 
 
 @dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What is worth saying of the prepared rows."""
+
+    rows: Mapping[str, int]
+    """Rows by split."""
+    dropped: int
+    """Rows that did not fit."""
+    leaks: Mapping[str, int]
+    """Held-out rows that were seen before, by split."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """One run directory's records."""
 
@@ -56,7 +69,7 @@ class Gathered:
     """Complaints about records that could not be read."""
     environment: Mapping[str, str]
     """Versions and hardware."""
-    prepared: PreparedData | None
+    data: DataFacts | None
     """The rows, as they were prepared."""
 
     @property
@@ -86,7 +99,7 @@ def gather(run: RunDirectory) -> Gathered:
         methods=methods,
         unreadable=tuple(unreadable),
         environment=_environment(run, records),
-        prepared=_prepared(run, records),
+        data=_data(run, records),
     )
 
 
@@ -128,14 +141,18 @@ def _flat(value: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{key}", str(member)
 
 
-def _prepared(run: RunDirectory, records: list[TrialRecord]) -> PreparedData | None:
-    """The prepared rows that the records name by fingerprint; a run directory may hold others from before an edit."""
+def _data(run: RunDirectory, records: list[TrialRecord]) -> DataFacts | None:
+    """Facts about the rows that the records name by fingerprint; older rows may lie beside them.
+
+    The manifest is read as plain JSON: what reads it for training knows machine learning libraries.
+    """
     wanted = next((record.data_sha256 for record in records if record.data_sha256), {})
-    for manifest in sorted(run.data.glob(f"*/{MANIFEST}")):
+    for path in sorted(run.data.glob(f"*/{MANIFEST}")):
         try:
-            prepared = read_prepared(manifest.parent)
-        except DataError:
+            found = json.loads(path.read_text("utf-8"))
+            if wanted and wanted.items() <= found["sha256"].items():
+                return DataFacts(found["rows"], len(found["dropped"]), found["leaks"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # Not a manifest of this version; the report then has the fingerprints alone.
             continue
-        if wanted and all(prepared.sha256.get(split) == digest for split, digest in wanted.items()):
-            return prepared
     return None

@@ -71,7 +71,8 @@ def plot_history(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing]
         _plot_best_so_far(axes, place, method, gathered.spec)
     shown = [value for _, method in methods for _, value in _objectives(method)]
     _plot_baseline(axes, gathered, shown)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.5, max(number for _, method in methods for number, _ in _objectives(method)) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("trial number")
     axes.set_ylabel(_objective_label(gathered.spec))
     legend_above(axes)

@@ -166,7 +166,7 @@ def _provenance(gathered: Gathered) -> list[Block]:
 
 
 def _data_table(gathered: Gathered) -> Table:
-    counts = {} if gathered.prepared is None else gathered.prepared.rows
+    counts = {} if gathered.data is None else gathered.data.rows
     rows = [
         [split, f"{counts[split]:,}" if split in counts else wording.NONE, digest[:SHA_CHARACTERS]]
         for split, digest in sorted(_fingerprints(gathered).items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
@@ -181,14 +181,12 @@ SPLIT_ORDER = {"train": 0, "validation": 1, "test": 2}
 
 
 def _data_notes(gathered: Gathered) -> list[str]:
-    prepared = gathered.prepared
-    if prepared is None:
+    if gathered.data is None:
         return []
-    notes = (
-        [f"{wording.counted(len(prepared.dropped), 'row')} did not fit and were left out."] if prepared.dropped else []
-    )
-    leaks = [f"{count:,} of {split}" for split, count in sorted(prepared.leaks.items()) if count]
-    return notes + ([f"Held-out rows that were seen before: {', '.join(leaks)}."] if leaks else [])
+    dropped, leaks = gathered.data.dropped, gathered.data.leaks
+    notes = [f"{wording.counted(dropped, 'row')} did not fit and were left out."] if dropped else []
+    seen = [f"{count:,} of {split}" for split, count in sorted(leaks.items()) if count]
+    return notes + ([f"Held-out rows that were seen before: {', '.join(seen)}."] if seen else [])
 
 
 def _fingerprints(gathered: Gathered) -> dict[str, str]:

@@ -6,6 +6,9 @@ Every method computes in the model's dtype, under autocast. What differs is what
 A bfloat16 weight has 8 bits of precision, so an AdamW update of 2e-5 on a weight of 0.05 rounds to nothing: full
 fine-tuning in pure bfloat16 would lose to adapters by arithmetic alone. It costs 4 bytes a parameter for the weights
 and 4 for the gradients instead of 2 and 2.
+
+The cast at the end still rounds, so a short run at a small rate scores worse than its last validation loss said. What
+is scored is what would be deployed.
 """
 
 import gc

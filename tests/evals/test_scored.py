@@ -104,7 +104,7 @@ def test_dora_over_a_4_bit_base_reads_the_bases_weights_and_not_a_repacked_layou
 
     # An adapter that has not been trained changes nothing but the rounding.
     expected = loss_of(base, own, tmp_path / "base")
-    assert loss_of(adapted, own, tmp_path / "adapted") == pytest.approx(expected, rel=2e-3)
+    assert loss_of(adapted, own, tmp_path / "adapted") == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_full_checkpoint_takes_the_bases_place(model, tiny_model, own, tmp_path) -> None:

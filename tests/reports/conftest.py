@@ -27,6 +27,8 @@ ITEMS = {"validation": 40, "test": 60}
 HOSTILE = "</script><img src=x onerror=alert(1)> | `code` **bold** =1+1\n\u202egnp.exe\x00 ]( {{ 7*7 }}"
 SAMPLES = "samples_own_2026-01-02T03-04-05.000000.jsonl"
 
+DATA_SHA256 = {split: hashlib.sha256(split.encode()).hexdigest() for split in ("train", "validation", "test")}
+
 RunBuilder = Callable[..., RunDirectory]
 
 
@@ -55,6 +57,15 @@ def build_run(root: Path, spec: StudySpec | None = None, *, search: bool = True,
     run = RunDirectory(root / "runs" / spec.name)
     write_study(run, spec)
     write_json(run.environment, {"python": "3.11.9", "torch": "2.15.0", "cpu": "Toy 9000", "odd": HOSTILE})
+    write_json(
+        run.data / "0123" / "prepared.json",
+        {
+            "rows": {"train": 120, "validation": 40, "test": 60},
+            "sha256": DATA_SHA256,
+            "dropped": [{"row": 7}],
+            "leaks": {"validation": 0, "test": 2},
+        },
+    )
     put(run, base_record(spec, "baseline", loss=1.9, exact=0.05))
     for place, method in enumerate(spec.methods):
         if search:
@@ -140,7 +151,7 @@ def record_of(config: TrialConfig, *, loss: float, exact: float, **changes: Any)
         "evaluation": evaluation(config, loss, exact),
         "seconds": {"load": 3.0, "train": 223.6, "score": 41.0},
         "memory": Memory(host_bytes=1_930_000_000, device_bytes=None),
-        "data_sha256": {split: hashlib.sha256(split.encode()).hexdigest() for split in ("train", "validation", "test")},
+        "data_sha256": DATA_SHA256,
         "environment": {"python": "3.11.9"},
         "started_at": STARTED + timedelta(minutes=config.number),
         "seconds_total": 280.5,

@@ -1,6 +1,7 @@
 """The whole report: complete, the same each time, safe to open, and honest about what is missing."""
 
 import hashlib
+import json
 import re
 import shutil
 from collections import Counter
@@ -120,6 +121,8 @@ def test_both_forms_name_every_method_trial_and_failure(report: Path) -> None:
             "sweep report runs/tickets",
             "Toy 9000",
             "expected answer",
+            "1 row did not fit",
+            "Held-out rows that were seen before: 2 of test.",
         ):
             assert wanted in text
 
@@ -230,6 +233,16 @@ def test_damaged_answers_are_said_and_cost_nothing_else(tmp_path: Path, build: B
 
     assert "The per-item answers could not be read" in text
     assert "lora has the highest" in text
+
+
+def test_where_no_answers_were_written_none_are_shown(tmp_path: Path, build: Builder, study: Studies) -> None:
+    run = build(tmp_path, study(("lora",)), search=False, confirm=False)
+    for path in run.baseline.eval.iterdir():
+        samples = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        lines = [json.dumps(sample | {"filtered_resps": [""]}) + "\n" for sample in samples]
+        path.write_text("".join(lines), "utf-8")
+
+    assert "Example answers" not in page(render.build(run).parent).text
 
 
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from reports import wording
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (None, wording.NONE), (0.0, "0"), (2e-4, "2e-4"), (1.25e-5, "1.25e-5"), (0.001, "0.001"), (0.03, "0.03"), (16, "16"),
-        (214.63, "215"), (1319, "1,319"), (999_999, "999,999"), (4_884_480, "4.88e6"), (-0.5, "-0.5"),
-        (float("nan"), "nan"),        (float("inf"), "inf"), (0.0999999, "0.1"), (10.0, "10"),
+        (None, wording.NONE), (0.0, "0"), (2e-4, "2e-4"), (1.25e-5, "1.25e-5"), (0.001, "0.001"), (0.03, "0.03"),
+        (16, "16"), (214.63, "215"), (1319, "1,319"), (999_999, "999,999"), (4_884_480, "4.88e6"), (-0.5, "-0.5"),
+        (float("nan"), "nan"), (float("inf"), "inf"), (0.0999999, "0.1"), (10.0, "10"),
     ],
 )  # fmt: skip
 def test_numbers_are_short_and_plain(value: float | None, shown: str) -> None:
@@ -19,8 +19,8 @@ def test_numbers_are_short_and_plain(value: float | None, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, wording.NONE), (0.42, "0.42 s"), (59.0, "59 s"), (59.7, "1 min 0 s"), (223.6, "3 min 44 s"), (3599.9, "1 h 0 min"),
-     (7260, "2 h 1 min")],
+    [(None, wording.NONE), (0.42, "0.42 s"), (59.0, "59 s"), (59.7, "1 min 0 s"), (223.6, "3 min 44 s"),
+     (3599.9, "1 h 0 min"), (7260, "2 h 1 min")],
 )  # fmt: skip
 def test_durations_never_show_sixty(seconds: float | None, shown: str) -> None:
     assert wording.duration(seconds) == shown

@@ -1,6 +1,51 @@
 """Toys that worker processes import by name too: their directory is on the path, which spawned processes inherit."""
 
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from bench import Bench
+    from lab import Lab
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
+
+
+@pytest.fixture(scope="session")
+def empty_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Optuna database with its tables and nothing in them: making one takes longer than most tests that need one."""
+    from sweep.mirror import open_storage
+
+    path = tmp_path_factory.mktemp("optuna") / "optuna.db"
+    open_storage(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path, empty_storage: Path) -> "Callable[..., Bench]":
+    from bench import Bench
+    from toy_runner import toy_study
+
+    from sweep.store import RunDirectory
+
+    def build(name: str = "run", **changes: object) -> Bench:
+        run = RunDirectory(tmp_path / name)
+        run.path.mkdir(exist_ok=True)
+        shutil.copy(empty_storage, run.optuna_db)
+        return Bench(toy_study(**changes), run)
+
+    return build
+
+
+@pytest.fixture
+def lab(tmp_path: Path, empty_storage: Path) -> "Lab":
+    from lab import Lab
+
+    here = Lab(tmp_path)
+    here.run.path.mkdir(parents=True)
+    shutil.copy(empty_storage, here.run.optuna_db)
+    return here

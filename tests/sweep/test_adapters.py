@@ -135,7 +135,9 @@ def test_what_was_trained_is_what_scoring_loads(tiny_model, tmp_path, kind, opti
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_a_start_leaves_the_model_as_it_is(tiny_model, dora) -> None:
-    base = logits(load_model(ModelSpec(model_name_or_path=str(tiny_model), dtype="float32"), cache=tiny_model, device=CPU))
+    base = logits(
+        load_model(ModelSpec(model_name_or_path=str(tiny_model), dtype="float32"), cache=tiny_model, device=CPU)
+    )
 
     for start in STARTS["lora"]:
         model = build(tiny_model, describe("lora", init_lora_weights=start, use_dora=dora)).model

@@ -3,6 +3,7 @@
 import getpass
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_the_commit_is_recorded_and_marked_where_files_differ_from_it(tmp_path, 
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+        subprocess.run([shutil.which("git"), *identity, *arguments], check=True, capture_output=True)
 
     git("init")
     (tmp_path / "file").write_text("one")

@@ -1,81 +1,25 @@
 """What is proposed, what is told, and that the records on disk lead."""
 
-import dataclasses
 import math
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
-import optuna
 import pytest
+from bench import Bench, complete
 from optuna.trial import TrialState
 from toy_runner import RATE, loss_of, record, toy_study
 
-from sweep.errors import InputError, RunDirectoryError
 from sweep.ledger import DUPLICATES_THAT_END
-from sweep.mirror import open_storage
 from sweep.record import TrialRecord
 from sweep.samplers import FEASIBLE
-from sweep.search import MethodSearch, Proposal
-from sweep.sources import copied, with_objective
-from sweep.spec import StudySpec
-from sweep.store import RunDirectory, write_config, write_record
+from sweep.search import Proposal
 
 RANK = "methods.lora.peft.lora_r"
 SAMPLERS = ("gp", "tpe", "random", "qmc", "cmaes")
 Outcome = Callable[[Proposal], TrialRecord]
 
 
-@dataclasses.dataclass
-class Bench:
-    """A method's search without workers: an outcome follows each proposal at once."""
-
-    spec: StudySpec
-    run: RunDirectory
-    method: str = "lora"
-    url: str = ""
-
-    def open(self) -> MethodSearch:
-        storage = open_storage(self.url or f"sqlite:///{self.run.optuna_db}")
-        return MethodSearch(
-            self.spec, self.method, run=self.run, storage=storage, data_root=Path("/data"), baseline=9.0
-        )
-
-    def drive(self, search: MethodSearch, outcome: Outcome, *, trials: int = 1000) -> list[TrialRecord]:
-        ended: list[TrialRecord] = []
-        while len(ended) < trials and (proposal := search.ask()) is not None:
-            write_config(self.run.directory_of(proposal.config), proposal.config)
-            known = proposal.known
-            ended.append(self.end(search, copied(proposal, known) if known else outcome(proposal)))
-        return ended
-
-    def end(self, search: MethodSearch, ended: TrialRecord) -> TrialRecord:
-        ended = with_objective(ended, self.spec.objective, is_required=True)
-        write_record(self.run.directory_of(ended.config), ended)
-        search.tell(ended)
-        return ended
-
-    def optuna(self) -> list[optuna.trial.FrozenTrial]:
-        url = self.url or f"sqlite:///{self.run.optuna_db}"
-        return optuna.load_study(study_name=f"toy/{self.method}", storage=url).get_trials()
-
-
-def complete(proposal: Proposal) -> TrialRecord:
-    return record(proposal.config, value=loss_of(proposal.config))
-
-
 def params(records: list[TrialRecord]) -> list[dict[str, object]]:
     return [dict(ended.config.params) for ended in records]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Callable[..., Bench]:
-    def build(name: str = "run", **changes: object) -> Bench:
-        run = RunDirectory(tmp_path / name)
-        run.path.mkdir(exist_ok=True)
-        return Bench(toy_study(**changes), run)
-
-    return build
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -148,7 +92,9 @@ def test_a_config_that_was_run_is_never_run_again(bench: Callable[..., Bench], s
 
     assert len(run) == len(set(run)) == 6
     assert search.is_exhausted
-    assert all(trial.objective == ended[trial.reused_from].objective for trial in ended if trial.reused_from is not None)
+    assert all(
+        trial.objective == ended[trial.reused_from].objective for trial in ended if trial.reused_from is not None
+    )
     assert len(here.optuna()) == len(ended)
 
 
@@ -283,90 +229,6 @@ def test_an_interrupted_trial_is_run_again_with_its_params_and_number(bench: Cal
 
     assert again is not None
     assert (again.config, again.known) == (lost.config, None)
-
-
-def test_what_optuna_was_not_told_is_told_on_opening(bench: Callable[..., Bench]) -> None:
-    here = bench(sampler={"name": "random"})
-    search = here.open()
-    proposal = search.ask()
-    assert proposal is not None
-    ended = with_objective(complete(proposal), here.spec.objective, is_required=True)
-    write_record(here.run.directory_of(ended.config), ended)
-
-    here.open()
-
-    assert [trial.value for trial in here.optuna() if trial.state.is_finished()] == [ended.objective]
-
-
-def test_a_lost_storage_is_built_anew_from_the_records(bench: Callable[..., Bench]) -> None:
-    here = bench(sampler={"name": "tpe", "n_startup_trials": 2}, budget={"trials_per_method": 6})
-    outcomes = iter(["FAIL", "PRUNED", "COMPLETE", "COMPLETE"])
-
-    def mixed(proposal: Proposal) -> TrialRecord:
-        match next(outcomes):
-            case "FAIL":
-                return record(proposal.config, state="FAIL", kind="out_of_memory")
-            case "PRUNED":
-                return record(proposal.config, state="PRUNED", intermediate={1: 3.0})
-            case _:
-                return complete(proposal)
-
-    search = here.open()
-    here.drive(search, mixed, trials=4)
-    lost = search.ask()
-    assert lost is not None
-    write_config(here.run.directory_of(lost.config), lost.config)
-    before = here.optuna()
-    here.run.optuna_db.unlink()
-
-    rebuilt = here.open()
-
-    def known(trials: list[optuna.trial.FrozenTrial]) -> list[object]:
-        return [(t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values) for t in trials]
-
-    assert known(here.optuna()) == known(before)
-    again = rebuilt.ask()
-    assert again is not None
-    assert again.config == lost.config
-
-
-def test_a_number_that_left_nothing_on_disk_is_filled_so_that_later_ones_fit(bench: Callable[..., Bench]) -> None:
-    here = bench(sampler={"name": "random"}, budget={"trials_per_method": 4})
-    ended = here.drive(here.open(), complete, trials=3)
-    shutil.rmtree(here.run.directory_of(ended[1].config).path)
-    here.run.optuna_db.unlink()
-
-    here.open()
-
-    assert [trial.value for trial in here.optuna()] == [ended[0].objective, None, ended[2].objective]
-
-
-def test_an_older_copy_of_the_storage_is_brought_up_to_the_records(bench: Callable[..., Bench]) -> None:
-    here = bench(sampler={"name": "random"}, budget={"trials_per_method": 4})
-    search = here.open()
-    here.drive(search, complete, trials=1)
-    shutil.copy(here.run.optuna_db, here.run.path / "older.db")
-    rest = here.drive(search, complete)
-    before = here.optuna()
-    shutil.move(here.run.path / "older.db", here.run.optuna_db)
-
-    assert here.open().is_done
-    assert len(rest) == 3
-    assert [(t.params, t.value) for t in here.optuna()] == [(t.params, t.value) for t in before]
-
-
-def test_a_storage_with_anothers_trials_is_refused(bench: Callable[..., Bench]) -> None:
-    first, second = bench("first", sampler={"name": "random"}), bench("second", sampler={"name": "random"})
-    second.url = f"sqlite:///{first.run.optuna_db}"
-    first.drive(first.open(), complete)
-
-    with pytest.raises(RunDirectoryError, match=r"no record of it.*\.$"):
-        second.open()
-
-
-def test_a_storage_that_cannot_be_opened_is_the_users_to_mend() -> None:
-    with pytest.raises(InputError, match=r"^storage: nothing://here cannot be opened: .*\.$"):
-        open_storage("nothing://here")
 
 
 def test_no_trial_is_left_running_at_the_end(bench: Callable[..., Bench]) -> None:

@@ -36,7 +36,7 @@ class ToyData:
         self._sizes = sizes
 
     def dataset(self, split) -> Dataset:
-        draw = random.Random(split)
+        draw = random.Random(split)  # noqa: S311 - rows, not secrets
         rows = [[draw.randrange(3, 200) for _ in range(draw.randrange(8, 30))] for _ in range(self._sizes[split])]
         return Dataset.from_dict({"input_ids": rows, "completion_mask": [[0] * 4 + [1] * (len(r) - 4) for r in rows]})
 
@@ -61,9 +61,7 @@ def run(tiny_model, directory, kind="lora", dtype="float32", *, data=DATA, deadl
     return run_trainee(trainee, settings, tiny_model, directory, data=data, deadline=deadline, on_rung=on_rung)
 
 
-def run_trainee(
-    trainee, settings, tiny_model, directory, *, data=DATA, deadline=None, on_rung=None
-) -> TrainingOutcome:
+def run_trainee(trainee, settings, tiny_model, directory, *, data=DATA, deadline=None, on_rung=None) -> TrainingOutcome:
     return train(
         trainee,
         load_tokenizer(ModelSpec(model_name_or_path=str(tiny_model)), cache=directory),
@@ -268,9 +266,7 @@ def test_a_trial_past_its_deadline_ends_after_the_step_it_is_in(tiny_model, tmp_
     assert len(losses(tmp_path)) <= 1
 
 
-def test_training_prints_nothing_and_writes_only_where_it_is_told(
-    tiny_model, tmp_path, monkeypatch, capsys
-) -> None:
+def test_training_prints_nothing_and_writes_only_where_it_is_told(tiny_model, tmp_path, monkeypatch, capsys) -> None:
     elsewhere = tmp_path / "cwd"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

@@ -51,7 +51,10 @@ def test_a_methods_own_range_replaces_the_general_one() -> None:
         (Dimension(min=0, max=0.25, step=0.1), FloatDistribution(0, 0.2, step=0.1)),
         (Dimension(min=1e-5, max=1e-3, log=True), FloatDistribution(1e-5, 1e-3, log=True)),
         (Dimension(values=(True, False)), CategoricalDistribution((True, False))),
-        (Dimension(values=(("q_proj", "v_proj"), "all-linear")), CategoricalDistribution(('["q_proj", "v_proj"]', "all-linear"))),
+        (
+            Dimension(values=(("q_proj", "v_proj"), "all-linear")),
+            CategoricalDistribution(('["q_proj", "v_proj"]', "all-linear")),
+        ),
     ],
 )
 def test_a_dimension_becomes_its_distribution_without_a_warning(dimension: Dimension, expected: object) -> None:

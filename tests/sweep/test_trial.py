@@ -1,8 +1,9 @@
 """One trial from its config to its record, with a real model, trainer and scorer."""
 
+import gc
 import json
-import os
-import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
 from sweep.data.prepare import PreparedData, prepare
 from sweep.errors import TrialError
+from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.spec import DataSpec, MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import TrialDirectory
@@ -21,6 +23,14 @@ from sweep.trial import failure_of, run_trial
 
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Trials collect garbage; what was imported before them need not be looked through each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +87,9 @@ def run(config, prepared, path, *, on_rung=None, on_progress=None) -> TrialRecor
     )
 
 
-@pytest.mark.parametrize("kind", ["lora", "qlora", "full"])
-def test_a_trial_is_trained_saved_and_scored_from_what_was_saved(model, prepared, tmp_path, kind) -> None:
+# Scoring a 4-bit model on a CPU with AVX512-BF16 rounds its constants once more.
+@pytest.mark.parametrize(("kind", "tolerance"), [("lora", 1e-5), ("full", 1e-5), ("qlora", 5e-3)])
+def test_a_trial_is_trained_saved_and_scored_from_what_was_saved(model, prepared, tmp_path, kind, tolerance) -> None:
     seen, rungs = [], []
 
     def keep_rung(rung, loss) -> bool:
@@ -91,13 +102,14 @@ def test_a_trial_is_trained_saved_and_scored_from_what_was_saved(model, prepared
     assert record.intermediate == dict(rungs)
     assert list(record.intermediate) == [1, 2]
     # The same quantity, taken once by the trainer and once by lm-evaluation-harness over the reloaded checkpoint.
-    assert record.evaluation.metrics["own/loss"].value == pytest.approx(record.training.validation_loss, rel=0.005)
+    scored = record.evaluation.metrics["own/loss"].value
+    assert scored == pytest.approx(record.training.validation_loss, rel=tolerance)
     assert {"load", "train", "validate", "save", "score"} <= set(record.seconds)
     assert record.seconds_total >= sum(record.seconds.values())
     assert record.memory.host_bytes > 100 * MEBIBYTE
     assert record.data_sha256 == prepared.sha256
-    assert record.environment["torch"] == torch.__version__
-    assert [progress.phase for progress in seen][0] == "load"
+    assert torch.__version__.startswith(record.environment["torch"])
+    assert next(progress.phase for progress in seen) == "load"
     assert {progress.phase for progress in seen} == {"load", "train", "validate", "score"}
     assert {path.name for path in (tmp_path / "trial").iterdir()} == {"checkpoint", "steps.jsonl", "eval"}
     TrialRecord.model_validate_json(record.model_dump_json())
@@ -123,6 +135,15 @@ def test_a_pruned_trial_is_not_scored_and_keeps_no_checkpoint_of_an_earlier_atte
     assert not leftover.exists()
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What ends a trial, and as what."""
+
+    kind: str
+    settings: dict
+    on_progress: Callable[[Progress], None] | None = None
+
+
 def interrupt(progress) -> None:
     if progress.phase == "validate":
         raise KeyboardInterrupt
@@ -134,21 +155,20 @@ def exhaust(progress) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "on_progress", "kind"),
+    "end",
     [
-        ({"deadline": 0.0}, None, "deadline"),
-        ({"kind": "full", "learning_rate": 1e20, "lr_scheduler_type": "constant"}, None, "diverged"),
-        ({"peft": {"lora_target_modules": ("nowhere",)}}, None, "infeasible"),
-        ({}, interrupt, "interrupted"),
-        ({}, exhaust, "out_of_memory"),
+        Ending("deadline", {"deadline": 0.0}),
+        Ending("diverged", {"kind": "full", "learning_rate": 1e20, "lr_scheduler_type": "constant"}),
+        Ending("infeasible", {"peft": {"lora_target_modules": ("nowhere",)}}),
+        Ending("interrupted", {}, interrupt),
+        Ending("out_of_memory", {}, exhaust),
     ],
+    ids=lambda end: end.kind,
 )
-def test_a_trial_that_ends_early_is_recorded_as_what_it_is(
-    model, prepared, tmp_path, settings, on_progress, kind
-) -> None:
-    record = run(describe(model, **settings), prepared, tmp_path, on_progress=on_progress)
+def test_a_trial_that_ends_early_is_recorded_as_what_it_is(model, prepared, tmp_path, end) -> None:
+    record = run(describe(model, **end.settings), prepared, tmp_path, on_progress=end.on_progress)
 
-    assert (record.state, record.failure.kind) == ("FAIL", kind)
+    assert (record.state, record.failure.kind) == ("FAIL", end.kind)
     assert record.failure.traceback is None
     assert record.failure.message.endswith(".")
     assert record.evaluation is None
@@ -200,11 +220,10 @@ def test_what_an_error_means_for_a_trial(error, kind) -> None:
 
 
 def test_the_cpu_allocator_running_out_is_out_of_memory() -> None:
-    try:
+    with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60)
-    except RuntimeError as error:
-        assert failure_of(error).kind == "out_of_memory"
-        traceback.clear_frames(error.__traceback__)
+
+    assert failure_of(raised.value).kind == "out_of_memory"
 
 
 def test_two_trials_of_one_config_give_the_same_weights_and_scores(model, prepared, tmp_path) -> None:
@@ -246,4 +265,4 @@ def test_many_trials_in_one_process_hold_no_more_than_a_few(model, prepared, tmp
     assert after[0] - before[0] < 40 * MEBIBYTE
     assert after[1] - before[1] <= 2
     assert after[2] - before[2] <= 2
-    assert len(os.listdir(tmp_path)) == 15
+    assert len(list(tmp_path.iterdir())) == 15

@@ -69,7 +69,9 @@ def trial(tmp_path: Path) -> Callable[[int], RunTrial]:
     return build
 
 
-def test_a_trial_reports_rungs_obeys_verdicts_and_ends_in_a_record(line: Line, trial: Callable[[int], RunTrial]) -> None:
+def test_a_trial_reports_rungs_obeys_verdicts_and_ends_in_a_record(
+    line: Line, trial: Callable[[int], RunTrial]
+) -> None:
     request = trial(0)
     line.requests.send(request)
 

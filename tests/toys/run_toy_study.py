@@ -21,7 +21,7 @@ def main(run: str, calls: str, seconds: str, sampler: str) -> None:
             run=RunDirectory(Path(run)),
             data_root=Path(run),
             cache=Path(run),
-            on_event=lambda event: print(type(event).__name__, flush=True),
+            on_event=lambda _: None,
             workers=Workers(partial(build_toy, runner)),
         )
     except KeyboardInterrupt:

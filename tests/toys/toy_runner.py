@@ -52,7 +52,7 @@ class ToyRunner:
     metric: str = "own/loss"
 
     def prepare(self, request: PrepareData) -> Prepared:
-        print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
         split = {"train": self.rows, "validation": 2, "test": 2}
         return Prepared(split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"})
 
@@ -112,7 +112,9 @@ def record(
         config_fingerprint=config.fingerprint(),
         state=state,
         failure=None if kind is None else Failure(kind=kind, message=f"It ended as {kind}."),
-        evaluation=None if score is None else EvalResult(metrics={metric: score}, task_versions={}, samples={}, seconds={}),
+        evaluation=None
+        if score is None
+        else EvalResult(metrics={metric: score}, task_versions={}, samples={}, seconds={}),
         intermediate=intermediate or {},
         started_at=datetime.now(UTC),
     )
