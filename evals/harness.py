@@ -18,13 +18,14 @@ from lm_eval.tasks import TaskManager
 
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
+from evals.items import OWN
 from evals.quiet import OnProgress, quietly
 from evals.result import EvalResult, Metric
 from evals.saving import replaced, start_tracker, write_files
 from evals.spec import OwnDataSpec, ScoringSpec, TaskSpec
 from evals.tasks.aggregate import AGGREGATIONS
 from evals.tasks.library import LoadedTask, TaskLibrary
-from evals.tasks.own import OWN, OwnTask, best_constants, build_own
+from evals.tasks.own import OwnTask, best_constants, build_own
 
 
 @dataclass(slots=True)

@@ -54,13 +54,13 @@ def tickets(rows: int = ROWS, seed: int = SEED) -> Iterator[dict[str, str]]:
         topic = rng.choice(tuple(COMPLAINTS))
         product = rng.choice(PRODUCTS)
         order = rng.randrange(100, 1000)
-        urgent = rng.random() < 0.5
+        urgent = rng.choice((True, False))
         sentences = [
             rng.choice(COMPLAINTS[topic]).format(product=product),
             rng.choice(ORDER).format(order=order),
             rng.choice(URGENT if urgent else CALM),
         ]
-        if rng.random() < 0.5:
+        if rng.choice((True, False)):
             sentences[1], sentences[2] = sentences[2], sentences[1]
         prompt = " ".join(sentences)
         if prompt in seen:

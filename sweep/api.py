@@ -10,23 +10,23 @@
 Importing this module, checking a study and reading a run load no torch; running and scoring do, in their own time.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import studies
+from evals.items import OWN
 from evals.result import EvalResult
 from evals.spec import ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.tasks.names import known_tasks, refuse_unknown
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
-from sweep.errors import DataError, InputError, RunDirectoryError
+from sweep.errors import InputError, RunDirectoryError
 from sweep.events import Event, Notice, OnEvent
 from sweep.record import TrialRecord
-from sweep.spec import DataSpec, StudySpec
+from sweep.spec import StudySpec
 from sweep.status import RunStatus, read_status
 from sweep.store import RunDirectory, TrialDirectory, read_config
 from sweep.study_file import reader
@@ -37,13 +37,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Run",
     "build_report",
-    "bundled_studies",
     "check_study",
-    "copy_bundled_study",
     "load_study",
     "machine_capabilities",
     "own_data",
     "read_run",
+    "refuse_problems",
     "run_study",
     "score_model",
     "score_trial",
@@ -108,41 +107,65 @@ def study_schema() -> dict[str, object]:
 
 
 def check_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
-    """Validate a study and its data without loading a model. Raises StudyFileError or DataError with all complaints."""
+    """Validate a study, its data, tasks and search without loading a model. Raises InputError with all complaints."""
     spec = load_study(path, overrides)
-    if problems := check_files(spec.data, path.parent, seed=spec.seed):
-        raise DataError("\n".join(problems))
+    refuse_problems(spec, path.parent)
     return spec
 
 
-def run_study(
+def refuse_problems(spec: StudySpec, data_root: Path) -> None:
+    """Raise InputError with everything about a study's data, tasks and search that would stop it, one line each."""
+    from sweep import space
+
+    problems = check_files(spec.data, data_root, seed=spec.seed)
+    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - {OWN}
+    known = known_tasks() if asked else frozenset()
+    checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
+    for check in [partial(space.check, spec), *checks]:
+        try:
+            check()
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def run_study(  # noqa: PLR0913
     spec: StudySpec,
     *,
     data_root: Path,
     runs: Path = Path("runs"),
     cache: Path | None = None,
+    devices: Sequence[str] | None = None,
     on_event: OnEvent | None = None,
 ) -> Run:
     """Run a study, or go on where it stopped, and build its report.
 
-    `data_root` is the directory that the study's data paths start from. Raises InputError where something in the study
+    `data_root` is the directory that the study's data paths start from. `devices` are the GPUs to
+    use, one worker each; without it, all of them. Raises InputError where something in the study
     cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be gone on with.
     """
+    refuse_problems(spec, data_root)
     # Optuna, SQLAlchemy and matplotlib take seconds to import, which `sweep check` and `--help` need not wait for.
-    from sweep import study as study_phases
+    from sweep.pool.local import cuda_devices
+    from sweep.study import phases
     from sweep.tracking.tracker import Tracker
+    from sweep.worker import TrialRunner
 
     def watch(event: Event) -> None:
         if on_event is not None:
             on_event(event)
 
     directory = RunDirectory(runs / spec.name)
-    study_phases.run_study(
+    cache = (cache or DEFAULT_CACHE.expanduser()).resolve()
+    devices = cuda_devices() if devices is None else devices
+    phases.run_study(
         spec,
         run=directory,
         data_root=data_root.resolve(),
-        cache=(cache or DEFAULT_CACHE.expanduser()).resolve(),
+        cache=cache,
         on_event=watch,
+        workers=phases.Workers(partial(TrialRunner, cache), devices=devices or (None,)),
         tracker=Tracker(spec, directory, on_warning=lambda text: watch(Notice(text))) if spec.tracking.mlflow else None,
     )
     build_report(directory)
@@ -229,35 +252,8 @@ def machine_capabilities() -> list[Capability]:
     return capabilities()
 
 
-def bundled_studies() -> dict[str, str]:
-    """Names of the bundled studies and the question of each."""
-    return {name: studies.question(path) for name, path in studies.bundled().items()}
-
-
-def copy_bundled_study(name: str, to: Path) -> list[Path]:
-    """Copy a bundled study, and the data that come with it, into a directory; existing files are never overwritten."""
-    bundled = studies.bundled()
-    if name not in bundled:
-        raise InputError(f"{name}: no such bundled study. There are: {', '.join(bundled)}.")
-    source = bundled[name]
-    spec = reader.load(source, check_files=False)
-    sources = [source, *(path for path in _data_files(spec.data, source.parent) if path.is_file())]
-    targets = [to / path.name for path in sources]
-    for target in targets:
-        if target.exists():
-            raise InputError(f"{target}: exists already. Move it away, or copy into another directory with --to.")
-    to.mkdir(parents=True, exist_ok=True)
-    for path, target in zip(sources, targets, strict=True):
-        shutil.copyfile(path, target)
-    return targets
-
-
-def _data_files(data: DataSpec, root: Path) -> list[Path]:
-    return [root / value for value in (data.train, data.validation, data.test) if isinstance(value, str)]
-
-
 def _asks_own(tasks: Sequence[TaskSpec]) -> bool:
-    return any(task.task == "own" for task in tasks)
+    return any(task.task == OWN for task in tasks)
 
 
 def _run_of(trial: Path) -> RunDirectory:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from evals.spec import Dtype, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from sweep import api, display
+from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
@@ -57,10 +58,10 @@ def init(
 ) -> None:
     """List the bundled studies, or copy one to start from."""
     if name is None:
-        console.print(display.bundled_table(api.bundled_studies()))
+        console.print(display.bundled_table(bundled_studies()))
         console.print("Copy one with: sweep init NAME")
         return
-    copied = api.copy_bundled_study(name, to)
+    copied = copy_bundled_study(name, to)
     for path in copied:
         console.print(f"wrote {path}")
     console.print(f"Next: sweep check {shlex.quote(str(copied[0]))}")
@@ -87,13 +88,27 @@ def run(
     overrides: SetOption = None,
     runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
     cache: CacheOption = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="GPUs to use, separated by commas, one worker each. [default: all]",
+            envvar="CUDA_VISIBLE_DEVICES",
+            show_envvar=True,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the whole study, or go on where it stopped."""
     spec = api.load_study(study, overrides or ())
     try:
         with study_display(spec, console) as on_event:
             finished = api.run_study(
-                spec, data_root=study.parent.resolve(), runs=runs, cache=cache or default_cache(), on_event=on_event
+                spec,
+                data_root=study.parent,
+                runs=runs,
+                cache=cache or default_cache(),
+                devices=None if devices is None else [name.strip() for name in devices.split(",") if name.strip()],
+                on_event=on_event,
             )
     except KeyboardInterrupt:
         again = shlex.join(["sweep", *sys.argv[1:]])

@@ -6,11 +6,11 @@ says it of a worker that will not answer any more. Reading a message needs no to
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from evals.spec import ModelSpec
+from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
 from sweep.progress import Progress
 from sweep.record import TrialRecord
@@ -30,6 +30,10 @@ class PrepareData:
     """Where prepared rows are kept, by their content."""
     seed: int
     """The study's seed: the split is the same for every trial, whatever its own seed."""
+    tasks: tuple[TaskSpec, ...] = ()
+    """Every task of the study: one that cannot be asked is refused now, not after the search."""
+    scoring: ScoringSpec = field(default_factory=ScoringSpec)
+    """How they are scored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,9 @@ def _phase(run: RunDirectory, spec: StudySpec, methods: Mapping[str, MethodStatu
     if not run.baseline.record.exists():
         return "baseline"
     # Confirm opens with the base model on the test split, and only once the search is over.
+    if spec.budget.confirm_seeds == 0:
+        searched = all(method.trials_done >= method.trials_budget for method in methods.values())
+        return "done" if searched else "search"
     if not run.confirm_baseline.record.exists():
         return "search"
     finalists = [method for method in methods.values() if method.best is not None]

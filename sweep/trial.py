@@ -22,6 +22,7 @@ from evals.harness import score
 from evals.models.load import load_model, load_tokenizer
 from evals.models.scored import load_lm
 from evals.result import EvalResult
+from evals.tasks.library import TaskLibrary
 from sweep.adapters import attach
 from sweep.config import TrialConfig
 from sweep.data.prepared import PreparedData
@@ -62,6 +63,7 @@ class _Surroundings:
     prepared: PreparedData
     cache: Path
     device: torch.device
+    library: TaskLibrary | None
     on_rung: Callable[[int, float], bool]
     on_progress: Callable[[Progress], None]
     deadline: float | None
@@ -76,9 +78,11 @@ def run_trial(  # noqa: PLR0913
     device: torch.device,
     on_rung: Callable[[int, float], bool],
     on_progress: Callable[[Progress], None],
+    library: TaskLibrary | None = None,
 ) -> TrialRecord:
     """Run one trial and say what came of it; the base model is only scored. The objective is left to the driver.
 
+    A library that is kept between trials spares loading benchmarks again.
     Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
     written at all.
     """
@@ -86,7 +90,7 @@ def run_trial(  # noqa: PLR0913
     deadline = None if config.deadline_seconds is None else began + config.deadline_seconds
     course = _Course()
     report_rung = partial(_report_rung, course, on_rung)
-    around = _Surroundings(directory, prepared, cache, device, report_rung, on_progress, deadline)
+    around = _Surroundings(directory, prepared, cache, device, library, report_rung, on_progress, deadline)
     with PeakMemory(device) as memory, without_loading_bars():
         _run_guarded(config, around, course)
         course.memory = memory.peak()
@@ -200,6 +204,7 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
         config.scoring,
         own=around.prepared.own(config.split),
         output=around.directory.eval,
+        library=around.library,
         on_progress=lambda done, total: around.on_progress(Progress("score", done, total, None)),
     )
     course.seconds["score"] = time.monotonic() - began

@@ -37,6 +37,7 @@ from sweep.record import TrialRecord
 from sweep.store import TrialDirectory
 
 if TYPE_CHECKING:
+    from evals.tasks.library import TaskLibrary
     from sweep.data.prepare import PreparedData
 
 
@@ -46,12 +47,14 @@ class TrialRunner:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._last: tuple[PrepareData, PreparedData] | None = None
+        self._library: TaskLibrary | None = None
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Prepare the user's rows, or find them prepared."""
         from sweep.environment import describe
 
         prepared = self._prepared(request)
+        self._load_tasks(request)
         return Prepared(
             rows=dict(prepared.rows),
             sha256=dict(prepared.sha256),
@@ -72,9 +75,27 @@ class TrialRunner:
             self._prepared(request.data),
             cache=self._cache,
             device=default_device(),
+            library=self._tasks(),
             on_rung=on_rung,
             on_progress=on_progress,
         )
+
+    def _tasks(self) -> "TaskLibrary":
+        """Indexing thousands of tasks and loading a benchmark takes longer than a small trial: once for all of them."""
+        from evals.tasks.library import TaskLibrary
+
+        if self._library is None:
+            self._library = TaskLibrary()
+        return self._library
+
+    def _load_tasks(self, request: PrepareData) -> None:
+        """Load every benchmark, so that one that is out of reach is refused before anything is spent."""
+        from evals.harness import load_tasks
+        from evals.items import OWN
+
+        for task in request.tasks:
+            if task.task != OWN:
+                load_tasks((task,), request.scoring, own=None, library=self._tasks())
 
     def _prepared(self, request: PrepareData) -> "PreparedData":
         from evals.models.load import load_tokenizer

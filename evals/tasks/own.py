@@ -15,13 +15,13 @@ from lm_eval.config.task import TaskConfig
 from pydantic import ValidationError
 
 from evals.errors import TaskError
+from evals.items import OWN
 from evals.models.scored import COMPLETION_REQUEST
 from evals.result import Metric
 from evals.spec import OwnDataSpec, OwnRow, ScoringSpec, TaskSpec
 from evals.tasks.aggregate import AGGREGATIONS
 from evals.tasks.answers import Grade, Grades, grade
 
-OWN = "own"
 MAX_RANKED_LABELS = 64
 """With more labels than this, asking for the likelihood of each costs more than a generated answer."""
 TIE = 1e-6

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 @pytest.fixture(scope="session")
 def empty_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An Optuna database with its tables and nothing in them: making one takes longer than most tests that need one."""
-    from sweep.mirror import open_storage
+    from sweep.search.mirror import open_storage
 
     path = tmp_path_factory.mktemp("optuna") / "optuna.db"
     open_storage(f"sqlite:///{path}")

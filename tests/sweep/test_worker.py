@@ -141,7 +141,7 @@ def test_a_worker_ends_in_the_middle_of_a_trial_when_its_driver_is_gone(
 
 def test_the_drivers_side_imports_no_machine_learning_library() -> None:
     code = (
-        "import sys, sweep.study, sweep.pool.local, sweep.worker\n"
+        "import sys, sweep.study.phases, sweep.pool.local, sweep.worker\n"
         "found = {'torch', 'transformers', 'datasets', 'mlflow', 'lm_eval'} & sys.modules.keys()\n"
         "assert not found, found"
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 import optuna
 from toy_runner import loss_of, record
 
-from sweep.mirror import open_storage
 from sweep.record import TrialRecord
-from sweep.search import MethodSearch, Proposal
-from sweep.sources import copied, with_objective
+from sweep.search.method_search import MethodSearch, Proposal
+from sweep.search.mirror import open_storage
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, write_config, write_record
+from sweep.study.sources import copied, with_objective
 
 Outcome = Callable[[Proposal], TrialRecord]
 

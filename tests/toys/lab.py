@@ -13,7 +13,7 @@ from sweep.events import Event, TrialEnded
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, TrialDirectory
-from sweep.study import Workers, run_study
+from sweep.study.phases import Workers, run_study
 
 
 class ToyTracker:

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.store import RunDirectory
-from sweep.study import Workers, run_study
+from sweep.study.phases import Workers, run_study
 
 
 def main(run: str, calls: str, seconds: str, sampler: str) -> None:

@@ -21,18 +21,18 @@ from typing import Self
 from evals.errors import RunError
 from sweep import space
 from sweep.config import TrialConfig, configure, configure_baseline
-from sweep.dispatch import Dispatcher, TrialSource, TrialTracker
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
-from sweep.mirror import open_storage
 from sweep.pool.local import LocalPool
 from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
-from sweep.resume import admit, admit_data, locked
-from sweep.search import MethodSearch
-from sweep.sources import ListSource, SearchSource
+from sweep.search.method_search import MethodSearch
+from sweep.search.mirror import open_storage
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
+from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
+from sweep.study.resume import admit, admit_data, locked
+from sweep.study.sources import ListSource, SearchSource
 from sweep.worker import TrialRunner
 
 CONFIRM_SEED_OFFSET = 1000
@@ -211,6 +211,8 @@ class Driver:
             max_length=config.max_length,
             directory=self._run.data,
             seed=self._spec.seed,
+            tasks=tuple(dict.fromkeys((*self._spec.evaluation.search, *self._spec.evaluation.confirm))),
+            scoring=config.scoring,
         )
 
 

@@ -9,11 +9,11 @@ from bench import Bench, complete
 from toy_runner import record
 
 from sweep.errors import InputError, RunDirectoryError
-from sweep.mirror import open_storage
 from sweep.record import TrialRecord
-from sweep.search import Proposal
-from sweep.sources import with_objective
+from sweep.search.method_search import Proposal
+from sweep.search.mirror import open_storage
 from sweep.store import write_config, write_record
+from sweep.study.sources import with_objective
 
 
 def test_what_optuna_was_not_told_is_told_on_opening(bench: Callable[..., Bench]) -> None:

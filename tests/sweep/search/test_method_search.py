@@ -8,10 +8,10 @@ from bench import Bench, complete
 from optuna.trial import TrialState
 from toy_runner import RATE, loss_of, record, toy_study
 
-from sweep.ledger import DUPLICATES_THAT_END
 from sweep.record import TrialRecord
-from sweep.samplers import FEASIBLE
-from sweep.search import Proposal
+from sweep.search.ledger import DUPLICATES_THAT_END
+from sweep.search.method_search import Proposal
+from sweep.search.samplers import FEASIBLE
 
 RANK = "methods.lora.peft.lora_r"
 SAMPLERS = ("gp", "tpe", "random", "qmc", "cmaes")

@@ -15,7 +15,14 @@ from sweep import space
 from sweep.config import TrialConfig
 from sweep.errors import InputError, RunDirectoryError
 from sweep.record import TrialRecord
-from sweep.samplers import FEASIBLE, FEASIBLE_VALUE, INFEASIBLE_VALUE, build_pruner, build_sampler, proposal_seeds
+from sweep.search.samplers import (
+    FEASIBLE,
+    FEASIBLE_VALUE,
+    INFEASIBLE_VALUE,
+    build_pruner,
+    build_sampler,
+    proposal_seeds,
+)
 from sweep.spec import StudySpec
 
 INFEASIBLE = frozenset({"out_of_memory", "infeasible", "diverged", "deadline"})

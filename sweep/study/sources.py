@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sweep.config import TrialConfig
 from sweep.events import OnEvent, SpaceExhausted
 from sweep.record import Failure, FailureKind, TrialRecord
-from sweep.search import MethodSearch, Proposal
+from sweep.search.method_search import MethodSearch, Proposal
 from sweep.spec import ObjectiveSpec
 
 

@@ -15,9 +15,9 @@ from lab import Lab, name_of, random_study
 from toy_runner import RATE, toy_study
 
 from sweep.errors import RunDirectoryError, TaskError
-from sweep.resume import differences, locked
+from sweep.study.resume import differences, locked
 
-SCRIPT = Path(__file__).parents[1] / "toys" / "run_toy_study.py"
+SCRIPT = Path(__file__).parents[2] / "toys" / "run_toy_study.py"
 
 
 def test_more_budget_goes_on_where_the_study_ended(lab: Lab) -> None:

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from sweep import space
 from sweep.config import TrialConfig, configure
 from sweep.errors import InputError
-from sweep.ledger import Ledger
-from sweep.mirror import OptunaMirror
 from sweep.record import TrialRecord
-from sweep.samplers import build_sampler, proposal_seeds, propose_gp
+from sweep.search.ledger import Ledger
+from sweep.search.mirror import OptunaMirror
+from sweep.search.samplers import build_sampler, proposal_seeds, propose_gp
 from sweep.spec import Params, StudySpec
 from sweep.store import RunDirectory, read_config
 
