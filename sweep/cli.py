@@ -5,6 +5,7 @@ prints its traceback. This is the only place that reads the environment.
 """
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -206,6 +207,8 @@ def default_cache() -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
+    # It warns of an optional kernel on every import, at a level that a person need not see.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
