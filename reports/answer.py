@@ -127,6 +127,16 @@ def _choice(gathered: Gathered, summary: Summary, metric: str) -> list[str]:
     return texts
 
 
+def stands_apart(summary: Summary) -> bool:
+    """Whether the best method's interval meets no other's, nor the base model's or the best constant answer's."""
+    if summary.metric is None or not summary.ranked:
+        return False
+    best, *rest = summary.ranked
+    others = [method.scores for method in rest] + [summary.baseline, summary.constant]
+    found = best.scores[summary.metric]
+    return not any(_meet(found, scores[summary.metric]) for scores in others if summary.metric in scores)
+
+
 def _meet(one: Estimate, other: Estimate) -> bool:
     if one.interval is None or other.interval is None:
         return False

@@ -7,7 +7,7 @@ more than intervals side by side.
 from collections.abc import Sequence
 
 from reports import commands, wording
-from reports.answer import answer_blocks, missing_notes
+from reports.answer import answer_blocks, missing_notes, stands_apart
 from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
 from reports.examples import example_blocks
 from reports.gather import Gathered
@@ -83,9 +83,9 @@ def methods_table(summary: Summary) -> Table:
     caption = (
         "Score: mean over seeds ± standard error over items. Spread: standard deviation between seeds, which share "
         "their items. Interval: both together. Times, speeds and sizes are means over the same runs; memory is their "
-        "largest."
+        "largest. Bold: its interval meets no other."
     )
-    return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if summary.ranked else ()))
+    return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary) else ()))
 
 
 def _score_cells(found: Estimate | None) -> list[str]:

@@ -118,11 +118,12 @@ class LocalPool:
                     worker.requests.send(verdict)
 
     def close(self) -> None:
-        """End all workers: they are asked, then terminated, then killed."""
+        """End all workers: they are asked, then terminated, then killed. A trial that is running is not waited for."""
         workers = [worker for worker in self._workers if worker is not None]
         self._workers = [None for _ in self._devices]
         for worker in workers:
-            worker.lifeline.close()
+            # An idle worker hears that nothing more will come and cleans up after itself; a busy one ends where it is.
+            (worker.requests if worker.job is None else worker.lifeline).close()
         until = time.monotonic() + self._stop_seconds
         for worker in workers:
             worker.process.join(max(0.0, until - time.monotonic()))
