@@ -1,9 +1,10 @@
 """Which model is scored, on which tasks, and how: enough to repeat a score."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Spec(BaseModel):
@@ -48,6 +49,10 @@ class QuantizationSpec(Spec):
     """Quantize the quantization constants as well (double quantization)."""
 
 
+GenerationValue = bool | int | float | str | tuple[str, ...] | None
+"""What a generation setting can be: a plain value, or a list of strings."""
+
+
 class TaskSpec(Spec):
     """One task and how it is asked."""
 
@@ -55,12 +60,23 @@ class TaskSpec(Spec):
     """`own` for the user's held-out data, or any lm-evaluation-harness task or group by name."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples before each question; without it, the task's own default."""
-    limit: int | None = Field(None, gt=0)
-    """Score only the first so many items of each task."""
+    limit: int | float | None = Field(None, gt=0)
+    """Score only the first items of each task: a share of them below 1, a number of them from 1 on."""
+    gen_kwargs: Mapping[str, GenerationValue] = {}
+    """Generation settings put over the task's own, as transformers names them; `max_gen_toks` and `until` too."""
     apply_chat_template: bool = False
     """Ask through the model's chat template. The user's own data follow `data.apply_chat_template` instead."""
     generate: bool = True
     """For `own` only: let the model write answers. Without it only the loss is scored, which is much cheaper."""
+
+    @field_validator("limit")
+    @classmethod
+    def _share_or_number(cls, limit: float | None) -> float | None:
+        if limit is None or limit < 1:
+            return limit
+        if limit != int(limit):
+            raise ValueError(f"limit is {limit:g}; it must be a share below 1 or a whole number")
+        return int(limit)
 
 
 class ScoringSpec(Spec):
@@ -74,6 +90,9 @@ class ScoringSpec(Spec):
     """Run programs that a model wrote, such as HumanEval's, unprotected on this machine."""
     seed: int = 1234
     """Seed of few-shot draws and of anything random in scoring."""
+    data_root: Path | None = None
+    """A directory in the Hub's layout, as `sweep prefetch` makes: models and benchmarks are read from it, and nothing
+    is fetched."""
 
 
 AnswerType = Literal["none", "text", "json", "label"]

@@ -192,20 +192,33 @@ def score_model(  # noqa: PLR0913
     )
 
 
-def score_trial(trial: Path, *, output: Path, tasks: Sequence[TaskSpec] = (), cache: Path | None = None) -> EvalResult:
-    """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named."""
+def score_trial(
+    trial: Path,
+    *,
+    output: Path,
+    tasks: Sequence[TaskSpec] = (),
+    cache: Path | None = None,
+    benchmarks: Path | None = None,
+) -> EvalResult:
+    """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named.
+
+    `benchmarks` takes the place of the study's `evaluation.scoring.data_root`.
+    """
     from evals import score
 
     cache = cache or DEFAULT_CACHE.expanduser()
     directory = TrialDirectory(trial)
     config = read_config(directory.config)
     tasks = tasks or config.tasks
+    scoring = config.scoring
+    if benchmarks is not None:
+        scoring = scoring.model_copy(update={"data_root": benchmarks.resolve()})
     method = config.method_spec
     whole_model = method is not None and method.kind == "full"
     return score.score_model(
         config.model,
         tasks,
-        config.scoring,
+        scoring,
         cache=cache,
         output=output,
         own=_own_data(config, run=_run_of(trial), cache=cache) if _asks_own(tasks) else None,
@@ -269,11 +282,12 @@ def _run_of(trial: Path) -> RunDirectory:
 
 def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
     from evals.models.load import load_tokenizer
+    from evals.models.source import local_model
     from sweep.data.prepare import prepare
 
     prepared = prepare(
         config.data,
-        load_tokenizer(config.model, cache=cache),
+        load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
         data_root=config.data_root,
         max_length=config.max_length,
         directory=run.data,

@@ -116,7 +116,11 @@ def build_own(task: TaskSpec, scoring: ScoringSpec, own: OwnDataSpec | None) -> 
     if own is None:
         raise TaskError(f"{OWN}: no data of the user's were given. Name a data file, or leave this task out.")
     if task.num_fewshot:
-        raise TaskError(f"{OWN}: num_fewshot is {task.num_fewshot}, but the user's rows are asked as they are..")
+        raise TaskError(f"{OWN}: num_fewshot is {task.num_fewshot}, but the user's rows are asked as they are.")
+    if task.gen_kwargs:
+        raise TaskError(
+            f"{OWN}: gen_kwargs are given, but answers are greedy here. Set scoring.max_new_tokens instead."
+        )
     return OwnTask(
         own, read_rows(own), generate=task.generate, max_new_tokens=scoring.max_new_tokens or own.max_new_tokens
     )
