@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import datasets
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
@@ -82,7 +81,7 @@ def exchanged(owner: object, name: str, *, value: object) -> Iterator[None]:
 def _redirected(download: Callable[..., None], data_root: Path, digests: dict[Path, str]) -> Callable[..., None]:
     """A task's `download` that reads the folder under `data_root` in place of the data set on the Hub."""
 
-    def read_local(task: Any, dataset_kwargs: dict[str, Any] | None = None, **arguments: Any) -> None:
+    def read_local(task: Task, dataset_kwargs: dict[str, object] | None = None, **arguments: object) -> None:
         name = task.DATASET_PATH
         if not _is_on_the_hub(name) or callable(getattr(task.config, "custom_dataset", None)):
             download(task, dataset_kwargs, **arguments)

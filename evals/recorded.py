@@ -6,7 +6,7 @@ from typing import Any
 
 
 def doc_sha256(samples: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256 over the hashes of a task's items in their order, each item once, however many filters it went through."""
+    """SHA-256 over the hashes of a task's items in their order, each once, however many filters it went through."""
     hashes = {int(sample["doc_id"]): str(sample["doc_hash"]) for sample in samples}
     return hashlib.sha256("\n".join(hashes[doc_id] for doc_id in sorted(hashes)).encode()).hexdigest()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -60,7 +60,7 @@ class TaskSpec(Spec):
     """`own` for the user's held-out data, or any lm-evaluation-harness task or group by name."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples before each question; without it, the task's own default."""
-    limit: int | float | None = Field(None, gt=0)
+    limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
     """Score only the first items of each task: a share of them below 1, a number of them from 1 on."""
     gen_kwargs: Mapping[str, GenerationValue] = {}
     """Generation settings put over the task's own, as transformers names them; `max_gen_toks` and `until` too."""

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lm_eval.api.group import Group
+
 from evals.result import Metric
 from evals.tasks.aggregate import mean, mean_stderr
 
@@ -37,14 +39,14 @@ def stratified_mean(strata: Sequence[Sequence[float]], *, by_size: bool) -> tupl
     return value, math.hypot(*errors)
 
 
-def _groups(items: Sequence[Any]) -> Iterator[Any]:
+def _groups(items: Sequence[Any]) -> Iterator[Group]:
     for item in items:
-        if hasattr(item, "get_all_groups"):
+        if isinstance(item, Group):
             yield item
             yield from item.get_all_groups()
 
 
-def _metrics_of(group: Any, results: Mapping[str, Any], samples: Samples) -> Iterator[tuple[str, Metric]]:
+def _metrics_of(group: Group, results: Mapping[str, Any], samples: Samples) -> Iterator[tuple[str, Metric]]:
     tasks = [task.task_name for task in group.get_all_tasks()]
     by_size = {aggregated.metric: aggregated.weight_by_size for aggregated in group.aggregate_metric_list or ()}
     for key in results["results"].get(group.name, {}):

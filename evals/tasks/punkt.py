@@ -47,7 +47,7 @@ def sentence_splitter(data_names: Collection[str], data_root: Path | None) -> It
 
 
 def _is_there() -> bool:
-    import nltk  # type: ignore[import-untyped]
+    import nltk
 
     try:
         nltk.data.find(RESOURCE)
