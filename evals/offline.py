@@ -8,16 +8,18 @@ its content. Tasks keep naming their data as the Hub does; only the moment of lo
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import datasets
+import evaluate  # type: ignore[import-untyped]
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-from lm_eval.api.task import ConfigurableTask, Task
 
 from evals.errors import TaskError
 
+METRICS = "metrics"
+"""Folder of a data root that holds the `evaluate` library's metrics."""
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
 # Each library reads its variable once, when it is imported.
 OFFLINE_SWITCHES = (
@@ -32,7 +34,7 @@ OFFLINE_SWITCHES = (
 def reading_from(data_root: Path | None) -> Iterator[None]:
     """While the block runs, data sets come from `data_root` alone and nothing is fetched; without one, as ever.
 
-    Loading a task whose data are not there raises TaskError.
+    A data set that is not there raises TaskError.
     """
     if data_root is None:
         yield
@@ -42,10 +44,13 @@ def reading_from(data_root: Path | None) -> Iterator[None]:
             stack.enter_context(_variable(name, "1"))
         for module, name in OFFLINE_SWITCHES:
             stack.enter_context(exchanged(importlib.import_module(module), name, value=True))
-        digests: dict[Path, str] = {}
-        for kind in (Task, ConfigurableTask):
-            stack.enter_context(exchanged(kind, "download", value=_redirected(kind.download, data_root, digests)))
-        yield
+        local = _LocalData(data_root)
+        stack.enter_context(exchanged(datasets, "load_dataset", value=local.load_dataset))
+        stack.enter_context(exchanged(evaluate, "load", value=local.load_metric))
+        try:
+            yield
+        finally:
+            local.is_open = False
 
 
 def content_sha256(folder: Path) -> str:
@@ -78,35 +83,42 @@ def exchanged(owner: object, name: str, *, value: object) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def _redirected(download: Callable[..., None], data_root: Path, digests: dict[Path, str]) -> Callable[..., None]:
-    """A task's `download` that reads the folder under `data_root` in place of the data set on the Hub."""
+class _LocalData:
+    """Stands in for `load_dataset` and `evaluate.load`: reads the folder under the data root in the Hub's place.
 
-    def read_local(task: Task, dataset_kwargs: dict[str, object] | None = None, **arguments: object) -> None:
-        name = task.DATASET_PATH
-        if not _is_on_the_hub(name) or callable(getattr(task.config, "custom_dataset", None)):
-            download(task, dataset_kwargs, **arguments)
-            return
-        folder = (data_root / name).resolve()
+    A module that was imported meanwhile may have taken these functions with it; outside the block they are stock ones.
+    """
+
+    def __init__(self, data_root: Path) -> None:
+        self._data_root = data_root
+        self._digests: dict[Path, str] = {}
+        self._load_dataset, self._load_metric = datasets.load_dataset, evaluate.load
+        self.is_open = True
+
+    def load_dataset(self, path: str, *arguments: object, **settings: object) -> object:
+        if not self.is_open or not is_on_the_hub(path):
+            return self._load_dataset(path, *arguments, **settings)
+        folder = (self._data_root / path).resolve()
         if not folder.is_dir():
             raise TaskError(
-                f"{task.config.task}: its data {name!r} are not in the data root: no folder {folder}. Fetch them with "
-                "sweep prefetch, or put them there in the Hub's layout."
+                f"{path}: this data set is not in the data root: no folder {folder}. Fetch it with sweep prefetch, or "
+                "put it there in the Hub's layout."
             )
-        if folder not in digests:
-            digests[folder] = content_sha256(folder)
-        cache = Path(datasets.config.HF_DATASETS_CACHE) / f"data-root-{digests[folder][:16]}"
-        task.DATASET_PATH = str(folder)
-        try:
-            download(task, {**(dataset_kwargs or {}), "cache_dir": str(cache)}, **arguments)
-        finally:
-            task.DATASET_PATH = name
+        if folder not in self._digests:
+            self._digests[folder] = content_sha256(folder)
+        cache = Path(datasets.config.HF_DATASETS_CACHE) / f"data-root-{self._digests[folder][:16]}"
+        settings |= {"cache_dir": str(cache), "revision": None}
+        return self._load_dataset(str(folder), *arguments, **settings)
 
-    return read_local
+    def load_metric(self, path: str, *arguments: object, **settings: object) -> object:
+        folder = (self._data_root / METRICS / path).resolve()
+        found = str(folder) if self.is_open and folder.is_dir() else path
+        return self._load_metric(found, *arguments, **settings)
 
 
-def _is_on_the_hub(name: str | None) -> bool:
+def is_on_the_hub(name: str) -> bool:
     """Whether a task's data are a data set's name: not a file format such as `json`, and not a path."""
-    return name is not None and name not in _PACKAGED_DATASETS_MODULES and not name.startswith((".", "/", "~"))
+    return name not in _PACKAGED_DATASETS_MODULES and not name.startswith((".", "/", "~"))
 
 
 @contextmanager

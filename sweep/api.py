@@ -283,14 +283,16 @@ def _run_of(trial: Path) -> RunDirectory:
 def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
     from evals.models.load import load_tokenizer
     from evals.models.source import local_model
+    from evals.offline import reading_from
     from sweep.data.prepare import prepare
 
-    prepared = prepare(
-        config.data,
-        load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
-        data_root=config.data_root,
-        max_length=config.max_length,
-        directory=run.data,
-        seed=run.read_study().seed,
-    )
+    with reading_from(config.scoring.data_root):
+        prepared = prepare(
+            config.data,
+            load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
+            data_root=config.data_root,
+            max_length=config.max_length,
+            directory=run.data,
+            seed=run.read_study().seed,
+        )
     return prepared.own(config.split)

@@ -30,6 +30,8 @@ class PrepareData:
     """Where prepared rows are kept, by their content."""
     seed: int
     """The study's seed: the split is the same for every trial, whatever its own seed."""
+    hub: Path | None = None
+    """Directory that data sets of the Hub are read from; none to fetch them."""
 
 
 @dataclass(frozen=True, slots=True)

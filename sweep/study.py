@@ -212,6 +212,7 @@ class Driver:
             max_length=config.max_length,
             directory=self._run.data,
             seed=self._spec.seed,
+            hub=config.scoring.data_root,
         )
 
 

@@ -78,17 +78,19 @@ class TrialRunner:
 
     def _prepared(self, request: PrepareData) -> "PreparedData":
         from evals.models.load import load_tokenizer
+        from evals.offline import reading_from
         from sweep.data.prepare import prepare
 
         if self._last is None or self._last[0] != request:
-            prepared = prepare(
-                request.data,
-                load_tokenizer(request.model, cache=self._cache),
-                data_root=request.data_root,
-                max_length=request.max_length,
-                directory=request.directory,
-                seed=request.seed,
-            )
+            with reading_from(request.hub):
+                prepared = prepare(
+                    request.data,
+                    load_tokenizer(request.model, cache=self._cache),
+                    data_root=request.data_root,
+                    max_length=request.max_length,
+                    directory=request.directory,
+                    seed=request.seed,
+                )
             self._last = (request, prepared)
         return self._last[1]
 

@@ -71,7 +71,7 @@ class TaskLibrary:
 
     def _load(self, spec: TaskSpec, data_root: Path | None) -> LoadedTask:
         try:
-            with reading_from(data_root), sentence_splitter(self._data_names(spec.task), data_root):
+            with reading_from(data_root), sentence_splitter(self.data_names(spec.task), data_root):
                 found = self.manager.load([spec.task])
         except LOADING_ERRORS as error:
             raise self._cannot_load(spec.task, error, data_root) from error
@@ -81,8 +81,19 @@ class TaskLibrary:
         items = [groups[spec.task]] if spec.task in groups else list(tasks.values())
         return LoadedTask(spec, items, tuple(tasks))
 
-    def _data_names(self, name: str) -> set[str]:
-        return {str(config["dataset_path"]) for config in self._configs(name) if "dataset_path" in config}
+    def data_names(self, name: str) -> set[str]:
+        """Names of the data sets that a task or group reads, found without loading any."""
+        # A task may be written as a class, which then holds the name.
+        found = (
+            config.get("dataset_path") or getattr(config.get("class"), "DATASET_PATH", None)
+            for config in self._configs(name)
+        )
+        return {str(data_name) for data_name in found if data_name}
+
+    def metric_names(self, name: str) -> set[str]:
+        """Names of the metrics that a task or group takes from the `evaluate` library, which fetches each."""
+        listed = (metric for config in self._configs(name) for metric in config.get("metric_list") or ())
+        return {str(metric["metric"]) for metric in listed if metric.get("hf_evaluate")}
 
     def _runs_code(self, name: str) -> bool:
         return any(config.get("unsafe_code") for config in self._configs(name))
@@ -112,7 +123,7 @@ class TaskLibrary:
                 f"{name}: it grades with the metric {CODE_METRIC!r}, fetched from the Hub when first used, and it "
                 "could not be fetched. Run it once with network, or leave it out."
             )
-        path = min(self._data_names(name), default=None)
+        path = min(self.data_names(name), default=None)
         where = "" if path is None else f" Its data {path!r} must be on the Hub, within reach, or in ./{path}."
         if path is not None and data_root is not None:
             where = f" Its data are read from {data_root / path}: are all of them there?"

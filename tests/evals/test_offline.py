@@ -97,7 +97,7 @@ def test_data_that_are_not_in_the_root_are_named_with_the_folder_looked_for(
     with pytest.raises(TaskError) as told:
         library.load(TaskSpec(task="toy_absent"), ScoringSpec(data_root=root))
 
-    assert f"no folder {root / 'toys' / 'absent'}. Fetch them with sweep prefetch" in str(told.value)
+    assert f"no folder {root / 'toys' / 'absent'}. Fetch it with sweep prefetch" in str(told.value)
     assert "\n" not in str(told.value)
 
 
