@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +23,9 @@ from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
 from sweep.store import RunDirectory
+
+if TYPE_CHECKING:
+    from sweep.prefetch import Fetched
 
 app = typer.Typer(
     help="LoRA, QLoRA or full fine-tuning, and with which hyperparameters, on your data? "
@@ -189,6 +192,29 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
         )
     console.print(display.scores_table(result))
     console.print(f"per-item answers: {output_path}")
+
+
+@app.command()
+def prefetch(
+    study: StudyArgument,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Directory to fetch into.")] = Path("prefetched"),
+    overrides: SetOption = None,
+) -> None:
+    """Fetch all that the study needs, for a machine without a network; run again, it checks what is there."""
+    # Looking up benchmarks' data costs the import of torch.
+    from sweep import prefetch as fetching
+
+    spec = api.load_study(study, overrides or ())
+
+    def tell(part: "Fetched", is_new: bool) -> None:  # noqa: FBT001
+        console.print(f"{'fetched' if is_new else 'checked'} {part.wanted.folder}", soft_wrap=True)
+
+    to.mkdir(parents=True, exist_ok=True)
+    fetching.prefetch(fetching.plan(spec, data_root=study.parent.resolve()), to, on_fetched=tell)
+    where = shlex.quote(str(to.resolve()))
+    console.print(
+        f"Next: sweep run {shlex.quote(str(study))} --set evaluation.scoring.data_root={where}", soft_wrap=True
+    )
 
 
 def _task(

@@ -23,8 +23,7 @@ def sentence_splitter(data_names: Collection[str], data_root: Path | None) -> It
     It is read from `data_root` or from NLTK's own places; without a data root it is fetched where it is missing.
     Raises TaskError where it cannot be had.
     """
-    needing = sorted(name for name in data_names if "ifeval" in name.lower())
-    if not needing:
+    if not needs_splitter(data_names):
         yield
         return
     # Imported here: it takes seconds, and no other task needs it.
@@ -39,11 +38,16 @@ def sentence_splitter(data_names: Collection[str], data_root: Path | None) -> It
             nltk.download(SPLITTER, quiet=True)
         if not _is_there():
             raise TaskError(
-                f"{needing[0]}: grading needs NLTK's sentence splitter {SPLITTER!r}, which is not on this machine and "
-                f"could not be fetched. Where there is network, run: python -m nltk.downloader {SPLITTER}; then put "
-                f"its folder into {NLTK_DATA}/tokenizers of the data root."
+                f"{min(data_names)}: grading needs NLTK's sentence splitter {SPLITTER!r}, which is not on this machine "
+                "and could not be fetched. Where there is network, use sweep prefetch, or run python -m nltk.downloader "
+                f"{SPLITTER} and put its folder into {NLTK_DATA}/tokenizers of the data root."
             )
         yield
+
+
+def needs_splitter(data_names: Collection[str]) -> bool:
+    """Whether answers to a task on these data are graded by counting sentences."""
+    return any("ifeval" in name.lower() for name in data_names)
 
 
 def _is_there() -> bool:
