@@ -18,16 +18,16 @@ from lm_eval.tasks import TaskManager
 
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
+from evals.judge.tasks import JUDGED, build_judged
 from evals.offline import reading_from
 from evals.quiet import OnProgress, quietly
 from evals.recorded import doc_sha256, template_sha256
 from evals.result import EvalResult, Metric
 from evals.saving import replaced, start_tracker, write_files
-from evals.spec import GenerationValue, OwnDataSpec, ScoringSpec, TaskSpec
-from evals.tasks.aggregate import AGGREGATIONS
+from evals.spec import RENDERED_TASKS, GenerationValue, OwnDataSpec, ScoringSpec, TaskSpec
 from evals.tasks.groups import group_metrics
 from evals.tasks.library import LoadedTask, TaskLibrary
-from evals.tasks.own import OWN, OwnTask, best_constants, build_own
+from evals.tasks.own import OWN, OwnTask, build_own
 from evals.tasks.punkt import sentence_splitter
 
 
@@ -94,8 +94,9 @@ def load_tasks(
     loaded: list[LoadedTask] = []
     with quietly(), code_execution(scoring):
         for spec in tasks:
-            found = LoadedTask(spec, [build_own(spec, scoring, own)], (OWN,)) if spec.task == OWN else None
-            loaded.append(found or library.load(spec, scoring))
+            build = build_own if spec.task == OWN else build_judged if spec.task in JUDGED else None
+            mine = None if build is None else LoadedTask(spec, [build(spec, scoring, own)], (spec.task,))
+            loaded.append(mine or library.load(spec, scoring))
             _refuse_repetition(loaded)
     return loaded
 
@@ -123,7 +124,9 @@ def _check_model(lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec) -
 def _refuse_long_answers(task: OwnTask, max_length: int) -> None:
     asked = task.config.generation_kwargs["max_gen_toks"]
     if asked >= max_length:
-        raise TaskError(f"{OWN}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it.")
+        raise TaskError(
+            f"{task.name}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it."
+        )
 
 
 def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Path, scores: Scores) -> None:
@@ -134,8 +137,8 @@ def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Pat
     metrics = dict(_read_metrics(results)) | group_metrics(task.items, results, samples)
     for item in task.items:
         if isinstance(item, OwnTask):
-            metrics = _own_metrics(samples[OWN])
-            scores.constant |= _constant_metrics(item, samples[OWN])
+            metrics = item.metrics(samples[item.name])
+            scores.constant |= item.constants(samples[item.name])
     scores.metrics |= metrics
     scores.versions |= {name: str(version) for name, version in results["versions"].items()}
     scores.num_fewshot |= {name: int(results["n-shot"].get(name, 0)) for name in samples}
@@ -172,7 +175,7 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
 
 
 def _applies_template(task: LoadedTask) -> bool:
-    return task.spec.apply_chat_template and task.spec.task != OWN
+    return task.spec.apply_chat_template and task.spec.task not in RENDERED_TASKS
 
 
 def _template_asked_through(lm: HFLM, task: LoadedTask) -> str | None:
@@ -202,18 +205,6 @@ def _read_metrics(results: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
                     higher_is_better=directions.get(metric) is not False,
                 ),
             )
-
-
-def _own_metrics(samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """The user's metrics with their errors, which lm-evaluation-harness knows for plain means only."""
-    names = [name for name in AGGREGATIONS if name in samples[0]]
-    metrics = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
-    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
-
-
-def _constant_metrics(task: OwnTask, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    best = best_constants(task.own, [sample["doc"] for sample in samples], list(samples[0]))
-    return {f"{OWN}/{name}": metric for name, metric in best.items()}
 
 
 def _is_finite(value: object) -> bool:

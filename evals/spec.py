@@ -57,7 +57,8 @@ class TaskSpec(Spec):
     """One task and how it is asked."""
 
     task: str
-    """`own` for the user's held-out data, or any lm-evaluation-harness task or group by name."""
+    """`own` for the user's held-out data, `judge_pairs` or `judge_score` for answers to them that another model judges,
+    or any lm-evaluation-harness task or group by name."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples before each question; without it, the task's own default."""
     limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
@@ -79,6 +80,27 @@ class TaskSpec(Spec):
         return int(limit)
 
 
+class JudgeSpec(Spec):
+    """A model behind an OpenAI-compatible endpoint that judges answers."""
+
+    base_url: str = Field(pattern=r"^https?://")
+    """Address of the endpoint, up to and without `/chat/completions`."""
+    model: str = Field(min_length=1)
+    """The judge's name, as the endpoint knows it."""
+    api_key_env: str | None = None
+    """Environment variable that holds the endpoint's key; the key itself never stands in a file."""
+    against: Path | None = None
+    """An evaluation directory whose answers to the same rows are the opponents; without it, the rows' own answers."""
+    timeout_seconds: float = Field(120, gt=0)
+    """Longest wait for one reply."""
+    attempts: int = Field(4, gt=0)
+    """Tries for one verdict before the judge is taken to have failed."""
+    pause_seconds: float = Field(1.0, ge=0)
+    """Pause before the second try; it doubles with each further one."""
+    parallel: int = Field(4, gt=0)
+    """Questions asked at a time."""
+
+
 class ScoringSpec(Spec):
     """How every model of a study is scored; one policy, the baseline included."""
 
@@ -90,10 +112,15 @@ class ScoringSpec(Spec):
     """Run programs that a model wrote, such as HumanEval's, unprotected on this machine."""
     seed: int = 1234
     """Seed of few-shot draws and of anything random in scoring."""
+    judge: JudgeSpec | None = None
+    """Who judges, for the tasks `judge_pairs` and `judge_score`."""
     data_root: Path | None = None
     """A directory in the Hub's layout, as `sweep prefetch` makes: models and benchmarks are read from it, and nothing
     is fetched."""
 
+
+RENDERED_TASKS = frozenset({"own", "judge_pairs", "judge_score"})
+"""Tasks over the user's own rows, whose prompts are rendered already."""
 
 AnswerType = Literal["none", "text", "json", "label"]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import studies
 from evals.result import EvalResult
-from evals.spec import ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import RENDERED_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
@@ -270,7 +270,7 @@ def _data_files(data: DataSpec, root: Path) -> list[Path]:
 
 
 def _asks_own(tasks: Sequence[TaskSpec]) -> bool:
-    return any(task.task == "own" for task in tasks)
+    return any(task.task in RENDERED_TASKS for task in tasks)
 
 
 def _run_of(trial: Path) -> RunDirectory:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from evals.gen_kwargs import read_gen_kwargs
-from evals.spec import Dtype, GenerationValue, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import RENDERED_TASKS, Dtype, GenerationValue, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from sweep import api, display
 from sweep.config import Split
 from sweep.errors import InputError, RunError
@@ -177,7 +177,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     else:
         if not chosen:
             raise InputError("Name the --tasks, such as --tasks mmlu,gsm8k.")
-        asks_own = any(task.task == "own" for task in chosen)
+        asks_own = any(task.task in RENDERED_TASKS for task in chosen)
         if asks_own and study is None:
             raise InputError("The task own needs --study RUN_DIR, whose data it means.")
         result = api.score_model(
@@ -232,7 +232,7 @@ def _task(
             limit=limit,
             apply_chat_template=apply_chat_template,
             # The user's own answers are greedy.
-            gen_kwargs={} if name == "own" else generation,
+            gen_kwargs={} if name in RENDERED_TASKS else generation,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -113,10 +113,13 @@ def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"]
 
 
 def _located(scoring: ScoringSpec, root: Path) -> ScoringSpec:
-    """Let a relative `data_root` of benchmarks start where the study's data files do."""
-    if scoring.data_root is None:
-        return scoring
-    return scoring.model_copy(update={"data_root": root / scoring.data_root})
+    """Let relative paths start where the study's data files do."""
+    located: dict[str, object] = {}
+    if scoring.data_root is not None:
+        located["data_root"] = root / scoring.data_root
+    if scoring.judge is not None and scoring.judge.against is not None:
+        located["judge"] = scoring.judge.model_copy(update={"against": root / scoring.judge.against})
+    return scoring.model_copy(update=located)
 
 
 def fill(method_spec: MethodSpec, method: str, params: Params) -> MethodSpec:

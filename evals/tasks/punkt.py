@@ -38,8 +38,8 @@ def sentence_splitter(data_names: Collection[str], data_root: Path | None) -> It
             nltk.download(SPLITTER, quiet=True)
         if not _is_there():
             raise TaskError(
-                f"{min(data_names)}: grading needs NLTK's sentence splitter {SPLITTER!r}, which is not on this machine "
-                "and could not be fetched. Where there is network, use sweep prefetch, or run python -m nltk.downloader "
+                f"{min(data_names)}: grading needs NLTK's sentence splitter {SPLITTER!r}, which is not here "
+                "and could not be fetched. Where there is network, use sweep prefetch, or python -m nltk.downloader "
                 f"{SPLITTER} and put its folder into {NLTK_DATA}/tokenizers of the data root."
             )
         yield
