@@ -216,9 +216,7 @@ def test_what_does_not_pass_by_itself_ends_scoring_at_once(lm, own, server, tmp_
     assert not (tmp_path / "eval").exists()
 
 
-def test_opponents_may_be_another_models_answers(
-    lm, own, server, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_opponents_may_be_another_models_answers(lm, own, server, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm, "generate_until", lambda requests: ["OPPONENT"] * len(requests))
     judged(lm, own, tmp_path / "baseline", server)
     monkeypatch.setattr(lm, "generate_until", lambda requests: ["CANDIDATE"] * len(requests))
