@@ -18,14 +18,17 @@ from lm_eval.tasks import TaskManager
 
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
-from evals.items import OWN
+from evals.judge.tasks import JUDGED, build_judged
+from evals.offline import reading_from
 from evals.quiet import OnProgress, quietly
+from evals.recorded import doc_sha256, template_sha256
 from evals.result import EvalResult, Metric
 from evals.saving import replaced, start_tracker, write_files
-from evals.spec import OwnDataSpec, ScoringSpec, TaskSpec
-from evals.tasks.aggregate import AGGREGATIONS
+from evals.spec import OWN, RENDERED_TASKS, GenerationValue, OwnDataSpec, ScoringSpec, TaskSpec
+from evals.tasks.groups import group_metrics
 from evals.tasks.library import LoadedTask, TaskLibrary
-from evals.tasks.own import OwnTask, best_constants, build_own
+from evals.tasks.own import OwnTask, build_own
+from evals.tasks.punkt import sentence_splitter
 
 
 @dataclass(slots=True)
@@ -35,6 +38,9 @@ class Scores:
     metrics: dict[str, Metric] = field(default_factory=dict)
     constant: dict[str, Metric] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    num_fewshot: dict[str, int] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+    docs: dict[str, str] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -59,12 +65,21 @@ def score(  # noqa: PLR0913
     scores = Scores()
     with replaced(output) as directory:
         for task in loaded:
-            with quietly(on_progress), code_execution(scoring):
+            with (
+                quietly(on_progress),
+                code_execution(scoring),
+                reading_from(scoring.data_root),
+                sentence_splitter(task.data_names, scoring.data_root),
+            ):
                 _score_task(lm, task, scoring, directory, scores)
     return EvalResult(
         metrics=scores.metrics,
         constant=scores.constant,
         task_versions=scores.versions,
+        num_fewshot=scores.num_fewshot,
+        fewshot_seed=scoring.seed,
+        chat_template_sha256=scores.templates,
+        doc_sha256=scores.docs,
         samples=scores.samples,
         seconds=scores.seconds,
     )
@@ -79,8 +94,9 @@ def load_tasks(
     loaded: list[LoadedTask] = []
     with quietly(), code_execution(scoring):
         for spec in tasks:
-            found = LoadedTask(spec, [build_own(spec, scoring, own)], (OWN,)) if spec.task == OWN else None
-            loaded.append(found or library.load(spec, scoring))
+            build = build_own if spec.task == OWN else build_judged if spec.task in JUDGED else None
+            mine = None if build is None else LoadedTask(spec, [build(spec, scoring, own)], (spec.task,))
+            loaded.append(mine or library.load(spec, scoring))
             _refuse_repetition(loaded)
     return loaded
 
@@ -98,7 +114,7 @@ def _check_model(lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec) -
     if lm.batch_size != scoring.batch_size:
         raise RunError(f"The model was loaded for batches of {lm.batch_size}, but {scoring.batch_size} are asked for.")
     for task in loaded:
-        if task.spec.apply_chat_template and task.spec.task != OWN and lm.tokenizer.chat_template is None:
+        if _applies_template(task) and lm.tokenizer.chat_template is None:
             raise TaskError(f"{task.spec.task}: apply_chat_template is set, but this model has no chat template.")
         for item in task.items:
             if isinstance(item, OwnTask) and item.generates:
@@ -108,7 +124,9 @@ def _check_model(lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec) -
 def _refuse_long_answers(task: OwnTask, max_length: int) -> None:
     asked = task.config.generation_kwargs["max_gen_toks"]
     if asked >= max_length:
-        raise TaskError(f"{OWN}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it.")
+        raise TaskError(
+            f"{task.name}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it."
+        )
 
 
 def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Path, scores: Scores) -> None:
@@ -116,13 +134,17 @@ def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Pat
     tracker = start_tracker(directory)
     results = _ask(lm, task, scoring, tracker)
     samples = results.pop("samples")
-    metrics = dict(_read_metrics(results))
+    metrics = dict(_read_metrics(results)) | group_metrics(task.items, results, samples)
     for item in task.items:
         if isinstance(item, OwnTask):
-            metrics = _own_metrics(samples[OWN])
-            scores.constant |= _constant_metrics(item, samples[OWN])
+            metrics = item.metrics(samples[item.name])
+            scores.constant |= item.constants(samples[item.name])
     scores.metrics |= metrics
     scores.versions |= {name: str(version) for name, version in results["versions"].items()}
+    scores.num_fewshot |= {name: int(results["n-shot"].get(name, 0)) for name in samples}
+    scores.docs |= {name: doc_sha256(rows) for name, rows in samples.items()}
+    if template := _template_asked_through(lm, task):
+        scores.templates |= dict.fromkeys(samples, template)
     scores.samples |= write_files(tracker, directory, results, samples)
     scores.seconds[task.spec.task] = time.monotonic() - started
 
@@ -135,7 +157,8 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
         tasks=list(task.items),
         num_fewshot=task.spec.num_fewshot,
         limit=task.spec.limit,
-        apply_chat_template=task.spec.apply_chat_template and task.spec.task != OWN,
+        apply_chat_template=_applies_template(task),
+        gen_kwargs={name: _plain(value) for name, value in task.spec.gen_kwargs.items()} or None,
         batch_size=scoring.batch_size,
         device=str(lm.device),
         log_samples=True,
@@ -149,6 +172,18 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
         confirm_run_unsafe_code=scoring.allow_unsafe_code,
     )
     return results
+
+
+def _applies_template(task: LoadedTask) -> bool:
+    return task.spec.apply_chat_template and task.spec.task not in RENDERED_TASKS
+
+
+def _template_asked_through(lm: HFLM, task: LoadedTask) -> str | None:
+    return template_sha256(lm.tokenizer.chat_template) if _applies_template(task) else None
+
+
+def _plain(value: GenerationValue) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _read_metrics(results: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
@@ -170,18 +205,6 @@ def _read_metrics(results: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
                     higher_is_better=directions.get(metric) is not False,
                 ),
             )
-
-
-def _own_metrics(samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """The user's metrics with their errors, which lm-evaluation-harness knows for plain means only."""
-    names = [name for name in AGGREGATIONS if name in samples[0]]
-    metrics = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
-    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
-
-
-def _constant_metrics(task: OwnTask, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    best = best_constants(task.own, [sample["doc"] for sample in samples], list(samples[0]))
-    return {f"{OWN}/{name}": metric for name, metric in best.items()}
 
 
 def _is_finite(value: object) -> bool:

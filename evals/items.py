@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from evals.errors import RunError
+from evals.spec import RENDERED_TASKS
 
 SAMPLE_FILES = "samples_*.jsonl"
 STAMP = re.compile(r"_\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(\.\d+)?$")
 PAIR = 2
-OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _read_file(path: Path) -> list[Item]:
 def _read_item(task: str, sample: Mapping[str, Any]) -> Item:
     values = {name: _score(sample[name]) for name in sample["metrics"] if name in sample}
     scored = {name: pair for name, pair in values.items() if pair is not None}
-    own = sample["doc"] if task == OWN else {}
+    own = sample["doc"] if task in RENDERED_TASKS else {}
     return Item(
         task=task,
         doc_id=int(sample["doc_id"]),

@@ -35,6 +35,14 @@ class EvalResult(BaseModel):
     """The same metrics for the best constant answer to the user's own data: what no skill at all would score."""
     task_versions: Mapping[str, str]
     """Version of each task, as lm-evaluation-harness states it."""
+    num_fewshot: Mapping[str, int] = {}
+    """Examples before each question, by task."""
+    fewshot_seed: int | None = None
+    """Seed that examples were drawn with."""
+    chat_template_sha256: Mapping[str, str] = {}
+    """Hash of the chat template, by task that was asked through it."""
+    doc_sha256: Mapping[str, str] = {}
+    """Hash over the hashes of all items, by task: the same for two models that were asked the same questions."""
     samples: Mapping[str, str]
     """Per-item files by task, relative to the evaluation directory."""
     seconds: Mapping[str, float]

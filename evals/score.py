@@ -8,6 +8,8 @@ import torch
 from evals.harness import load_tasks, score
 from evals.models.load import default_device
 from evals.models.scored import load_lm
+from evals.models.source import local_model
+from evals.offline import reading_from
 from evals.quiet import OnProgress
 from evals.result import EvalResult
 from evals.spec import ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
@@ -35,13 +37,14 @@ def score_model(  # noqa: PLR0913
     library = TaskLibrary()
     # Tasks are checked first: loading a large model only to hear of a misspelt task would be a pity.
     load_tasks(tasks, scoring, own=own, library=library)
-    lm = load_lm(
-        model,
-        cache=cache,
-        device=device or default_device(),
-        batch_size=scoring.batch_size,
-        quantization=quantization,
-        adapter=adapter,
-        checkpoint=checkpoint,
-    )
+    with reading_from(scoring.data_root):
+        lm = load_lm(
+            local_model(model, scoring.data_root),
+            cache=cache,
+            device=device or default_device(),
+            batch_size=scoring.batch_size,
+            quantization=quantization,
+            adapter=adapter,
+            checkpoint=checkpoint,
+        )
     return score(lm, tasks, scoring, own=own, output=output, library=library, on_progress=on_progress)

@@ -1,9 +1,10 @@
 """Which model is scored, on which tasks, and how: enough to repeat a score."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Spec(BaseModel):
@@ -48,19 +49,56 @@ class QuantizationSpec(Spec):
     """Quantize the quantization constants as well (double quantization)."""
 
 
+GenerationValue = bool | int | float | str | tuple[str, ...] | None
+"""What a generation setting can be: a plain value, or a list of strings."""
+
+
 class TaskSpec(Spec):
     """One task and how it is asked."""
 
     task: str
-    """`own` for the user's held-out data, or any lm-evaluation-harness task or group by name."""
+    """`own` for the user's held-out data, `judge_pairs` or `judge_score` for answers to them that another model judges,
+    or any lm-evaluation-harness task or group by name."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples before each question; without it, the task's own default."""
-    limit: int | None = Field(None, gt=0)
-    """Score only the first so many items of each task."""
+    limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
+    """Score only the first items of each task: a share of them below 1, a number of them from 1 on."""
+    gen_kwargs: Mapping[str, GenerationValue] = {}
+    """Generation settings put over the task's own, as transformers names them; `max_gen_toks` and `until` too."""
     apply_chat_template: bool = False
     """Ask through the model's chat template. The user's own data follow `data.apply_chat_template` instead."""
     generate: bool = True
     """For `own` only: let the model write answers. Without it only the loss is scored, which is much cheaper."""
+
+    @field_validator("limit")
+    @classmethod
+    def _share_or_number(cls, limit: float | None) -> float | None:
+        if limit is None or limit < 1:
+            return limit
+        if limit != int(limit):
+            raise ValueError(f"limit is {limit:g}; it must be a share below 1 or a whole number")
+        return int(limit)
+
+
+class JudgeSpec(Spec):
+    """A model behind an OpenAI-compatible endpoint that judges answers."""
+
+    base_url: str = Field(pattern=r"^https?://")
+    """Address of the endpoint, up to and without `/chat/completions`."""
+    model: str = Field(min_length=1)
+    """The judge's name, as the endpoint knows it."""
+    api_key_env: str | None = None
+    """Environment variable that holds the endpoint's key; the key itself never stands in a file."""
+    against: Path | None = None
+    """An evaluation directory whose answers to the same rows are the opponents; without it, the rows' own answers."""
+    timeout_seconds: float = Field(120, gt=0)
+    """Longest wait for one reply."""
+    attempts: int = Field(4, gt=0)
+    """Tries for one verdict before the judge is taken to have failed."""
+    pause_seconds: float = Field(1.0, ge=0)
+    """Pause before the second try; it doubles with each further one."""
+    parallel: int = Field(4, gt=0)
+    """Questions asked at a time."""
 
 
 class ScoringSpec(Spec):
@@ -74,7 +112,17 @@ class ScoringSpec(Spec):
     """Run programs that a model wrote, such as HumanEval's, unprotected on this machine."""
     seed: int = 1234
     """Seed of few-shot draws and of anything random in scoring."""
+    judge: JudgeSpec | None = None
+    """Who judges, for the tasks `judge_pairs` and `judge_score`."""
+    data_root: Path | None = None
+    """A directory in the Hub's layout, as `sweep prefetch` makes: models and benchmarks are read from it, and nothing
+    is fetched."""
 
+
+OWN = "own"
+"""The task that is the user's own held-out rows."""
+RENDERED_TASKS = frozenset({OWN, "judge_pairs", "judge_score"})
+"""Tasks over the user's own rows, whose prompts are rendered already."""
 
 AnswerType = Literal["none", "text", "json", "label"]
 

@@ -16,9 +16,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.items import OWN
 from evals.result import EvalResult
-from evals.spec import ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import RENDERED_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from evals.tasks.names import known_tasks, refuse_unknown
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
@@ -118,7 +117,7 @@ def refuse_problems(spec: StudySpec, data_root: Path) -> None:
     from sweep import space
 
     problems = check_files(spec.data, data_root, seed=spec.seed)
-    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - {OWN}
+    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(RENDERED_TASKS)
     known = known_tasks() if asked else frozenset()
     checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
     for check in [partial(space.check, spec), *checks]:
@@ -215,20 +214,33 @@ def score_model(  # noqa: PLR0913
     )
 
 
-def score_trial(trial: Path, *, output: Path, tasks: Sequence[TaskSpec] = (), cache: Path | None = None) -> EvalResult:
-    """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named."""
+def score_trial(
+    trial: Path,
+    *,
+    output: Path,
+    tasks: Sequence[TaskSpec] = (),
+    cache: Path | None = None,
+    benchmarks: Path | None = None,
+) -> EvalResult:
+    """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named.
+
+    `benchmarks` takes the place of the study's `evaluation.scoring.data_root`.
+    """
     from evals import score
 
     cache = cache or DEFAULT_CACHE.expanduser()
     directory = TrialDirectory(trial)
     config = read_config(directory.config)
     tasks = tasks or config.tasks
+    scoring = config.scoring
+    if benchmarks is not None:
+        scoring = scoring.model_copy(update={"data_root": benchmarks.resolve()})
     method = config.method_spec
     whole_model = method is not None and method.kind == "full"
     return score.score_model(
         config.model,
         tasks,
-        config.scoring,
+        scoring,
         cache=cache,
         output=output,
         own=_own_data(config, run=_run_of(trial), cache=cache) if _asks_own(tasks) else None,
@@ -253,7 +265,7 @@ def machine_capabilities() -> list[Capability]:
 
 
 def _asks_own(tasks: Sequence[TaskSpec]) -> bool:
-    return any(task.task == OWN for task in tasks)
+    return any(task.task in RENDERED_TASKS for task in tasks)
 
 
 def _run_of(trial: Path) -> RunDirectory:
@@ -265,14 +277,17 @@ def _run_of(trial: Path) -> RunDirectory:
 
 def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
     from evals.models.load import load_tokenizer
+    from evals.models.source import local_model
+    from evals.offline import reading_from
     from sweep.data.prepare import prepare
 
-    prepared = prepare(
-        config.data,
-        load_tokenizer(config.model, cache=cache),
-        data_root=config.data_root,
-        max_length=config.max_length,
-        directory=run.data,
-        seed=run.read_study().seed,
-    )
+    with reading_from(config.scoring.data_root):
+        prepared = prepare(
+            config.data,
+            load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
+            data_root=config.data_root,
+            max_length=config.max_length,
+            directory=run.data,
+            seed=run.read_study().seed,
+        )
     return prepared.own(config.split)

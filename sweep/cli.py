@@ -9,20 +9,25 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
-from evals.spec import Dtype, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.gen_kwargs import read_gen_kwargs
+from evals.spec import RENDERED_TASKS, Dtype, GenerationValue, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from sweep import api, display
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
 from sweep.store import RunDirectory
+
+if TYPE_CHECKING:
+    from sweep.prefetch import Fetched
 
 app = typer.Typer(
     help="LoRA, QLoRA or full fine-tuning, and with which hyperparameters, on your data? "
@@ -50,6 +55,11 @@ CacheOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def with_dashes(name: str) -> str:
+    """An option's name however it is spelt: the stock tool's are joined by underscores, ours by dashes."""
+    return name.replace("_", "-")
 
 
 @app.command()
@@ -134,7 +144,7 @@ def report(run_dir: RunArgument) -> None:
     console.print(f"wrote {api.build_report(api.read_run(run_dir).directory)}")
 
 
-@app.command(name="eval")
+@app.command(name="eval", context_settings={"token_normalize_func": with_dashes})
 def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     model: Annotated[
         str,
@@ -151,39 +161,46 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
         Path | None, typer.Option(metavar="RUN_DIR", help="The run directory whose data `own` means.")
     ] = None,
     split: Annotated[Split, typer.Option(help="Part of the own data.")] = "test",
-    num_fewshot: Annotated[int | None, typer.Option("--num_fewshot", "--num-fewshot", min=0)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many items.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", min=1)] = 8,
-    apply_chat_template: Annotated[bool, typer.Option("--apply_chat_template", "--apply-chat-template")] = False,  # noqa: FBT002
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="Examples before each question.")] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="Score only the first items: a share below 1, a number from 1 on.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences per forward pass.")] = 8,
+    apply_chat_template: Annotated[bool, typer.Option("--apply-chat-template", help="Ask through it.")] = False,  # noqa: FBT002
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights and of computing.")] = "bfloat16",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    gguf_file: Annotated[str | None, typer.Option("--gguf_file", "--gguf-file")] = None,
-    load_in_4bit: Annotated[bool, typer.Option("--load_in_4bit", "--load-in-4bit")] = False,  # noqa: FBT002
-    output_path: Annotated[Path, typer.Option("--output_path", "--output-path", help="Where results go.")] = Path(
-        "eval"
-    ),
+    gguf_file: Annotated[str | None, typer.Option(help="A GGUF file within the model's directory.")] = None,
+    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantize the weights to 4 bits.")] = False,  # noqa: FBT002
+    output_path: Annotated[Path, typer.Option(help="Where results go.")] = Path("eval"),
     cache: CacheOption = None,
+    gen_kwargs: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE,…", help="Generation settings; may be repeated.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Read models and benchmarks from here, and fetch nothing.")
+    ] = None,
 ) -> None:
     """Score any model or adapter on its own."""
+    generation = read_gen_kwargs(",".join(gen_kwargs or ()))
     chosen = tuple(
-        TaskSpec(task=name.strip(), num_fewshot=num_fewshot, limit=limit, apply_chat_template=apply_chat_template)
+        _task(name.strip(), num_fewshot, limit, generation, apply_chat_template=apply_chat_template)
         for name in (tasks or "").split(",")
         if name.strip()
     )
     where = cache or default_cache()
     if (Path(model) / "config.yaml").is_file():
-        result = api.score_trial(Path(model), output=output_path, tasks=chosen, cache=where)
+        result = api.score_trial(Path(model), output=output_path, tasks=chosen, cache=where, benchmarks=data_root)
     else:
         if not chosen:
             raise InputError("Name the --tasks, such as --tasks mmlu,gsm8k.")
-        asks_own = any(task.task == "own" for task in chosen)
+        asks_own = any(task.task in RENDERED_TASKS for task in chosen)
         if asks_own and study is None:
             raise InputError("The task own needs --study RUN_DIR, whose data it means.")
         result = api.score_model(
             ModelSpec(model_name_or_path=model, dtype=dtype, revision=revision, gguf_file=gguf_file),
             chosen,
             output=output_path,
-            scoring=ScoringSpec(batch_size=batch_size),
+            scoring=ScoringSpec(batch_size=batch_size, data_root=data_root and data_root.resolve()),
             adapter=adapter,
             quantization=QuantizationSpec() if load_in_4bit else None,
             own=api.own_data(RunDirectory(study), split, cache=where) if asks_own and study is not None else None,
@@ -191,6 +208,51 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
         )
     console.print(display.scores_table(result))
     console.print(f"per-item answers: {output_path}")
+
+
+@app.command()
+def prefetch(
+    study: StudyArgument,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Directory to fetch into.")] = Path("prefetched"),
+    overrides: SetOption = None,
+) -> None:
+    """Fetch all that the study needs, for a machine without a network; run again, it checks what is there."""
+    # Looking up benchmarks' data costs the import of torch.
+    from sweep import prefetch as fetching
+
+    spec = api.load_study(study, overrides or ())
+
+    def tell(part: "Fetched", is_new: bool) -> None:  # noqa: FBT001
+        console.print(f"{'fetched' if is_new else 'checked'} {part.wanted.folder}", soft_wrap=True)
+
+    to.mkdir(parents=True, exist_ok=True)
+    fetching.prefetch(fetching.plan(spec, data_root=study.parent.resolve()), to, on_fetched=tell)
+    where = shlex.quote(str(to.resolve()))
+    console.print(
+        f"Next: sweep run {shlex.quote(str(study))} --set evaluation.scoring.data_root={where}", soft_wrap=True
+    )
+
+
+def _task(
+    name: str,
+    num_fewshot: int | None,
+    limit: float | None,
+    generation: Mapping[str, GenerationValue],
+    *,
+    apply_chat_template: bool,
+) -> TaskSpec:
+    try:
+        return TaskSpec(
+            task=name,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            apply_chat_template=apply_chat_template,
+            # The user's own answers are greedy.
+            gen_kwargs={} if name in RENDERED_TASKS else generation,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
 
 
 @app.command()

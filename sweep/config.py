@@ -54,8 +54,9 @@ class TrialConfig(Spec):
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result: not names, numbers or where the data lie."""
+        names_and_places = {"study", "phase", "method", "number", "params", "data_root", "deadline_seconds"}
         decides = self.model_dump(
-            mode="json", exclude={"study", "phase", "method", "number", "params", "data_root", "deadline_seconds"}
+            mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root"}}
         )
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -87,7 +88,7 @@ def configure(  # noqa: PLR0913
         max_length=method_spec.training.max_length,
         split="validation" if phase == "search" else "test",
         tasks=spec.evaluation.search if phase == "search" else spec.evaluation.confirm,
-        scoring=spec.evaluation.scoring,
+        scoring=_located(spec.evaluation.scoring, data_root),
         deadline_seconds=None if minutes is None else minutes * 60,
     )
 
@@ -107,8 +108,18 @@ def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"]
         max_length=spec.training.max_length,
         split="validation" if phase == "baseline" else "test",
         tasks=spec.evaluation.search if phase == "baseline" else spec.evaluation.confirm,
-        scoring=spec.evaluation.scoring,
+        scoring=_located(spec.evaluation.scoring, data_root),
     )
+
+
+def _located(scoring: ScoringSpec, root: Path) -> ScoringSpec:
+    """Let relative paths start where the study's data files do."""
+    located: dict[str, object] = {}
+    if scoring.data_root is not None:
+        located["data_root"] = root / scoring.data_root
+    if scoring.judge is not None and scoring.judge.against is not None:
+        located["judge"] = scoring.judge.model_copy(update={"against": root / scoring.judge.against})
+    return scoring.model_copy(update=located)
 
 
 def fill(method_spec: MethodSpec, method: str, params: Params) -> MethodSpec:

@@ -34,6 +34,8 @@ class PrepareData:
     """Every task of the study: one that cannot be asked is refused now, not after the search."""
     scoring: ScoringSpec = field(default_factory=ScoringSpec)
     """How they are scored."""
+    hub: Path | None = None
+    """Directory that data sets of the Hub are read from; none to fetch them."""
 
 
 @dataclass(frozen=True, slots=True)

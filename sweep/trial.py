@@ -21,7 +21,10 @@ import torch
 from evals.harness import score
 from evals.models.load import load_model, load_tokenizer
 from evals.models.scored import load_lm
+from evals.models.source import local_model
+from evals.offline import reading_from
 from evals.result import EvalResult
+from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
 from sweep.adapters import attach
 from sweep.config import TrialConfig
@@ -59,6 +62,7 @@ class _Course:
 class _Surroundings:
     """What a trial is given beside its config."""
 
+    model: ModelSpec
     directory: TrialDirectory
     prepared: PreparedData
     cache: Path
@@ -87,11 +91,19 @@ def run_trial(  # noqa: PLR0913
     written at all.
     """
     started_at, began = datetime.now(UTC), time.monotonic()
-    deadline = None if config.deadline_seconds is None else began + config.deadline_seconds
     course = _Course()
-    report_rung = partial(_report_rung, course, on_rung)
-    around = _Surroundings(directory, prepared, cache, device, library, report_rung, on_progress, deadline)
-    with PeakMemory(device) as memory, without_loading_bars():
+    around = _Surroundings(
+        model=local_model(config.model, config.scoring.data_root),
+        directory=directory,
+        prepared=prepared,
+        cache=cache,
+        device=device,
+        library=library,
+        on_rung=partial(_report_rung, course, on_rung),
+        on_progress=on_progress,
+        deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
+    )
+    with PeakMemory(device) as memory, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course)
         course.memory = memory.peak()
     release_memory()
@@ -163,10 +175,10 @@ def _run(config: TrialConfig, around: _Surroundings, course: _Course) -> None:
 def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: _Course) -> TrainingOutcome:
     around.on_progress(Progress("load", 0, 0, None))
     began = time.monotonic()
-    tokenizer = load_tokenizer(config.model, cache=around.cache)
-    base = load_for_training(config.model, method, cache=around.cache, device=around.device)
-    load_original = partial(load_model, config.model, cache=around.cache, device=torch.device("cpu"))
-    trainee = attach(base, method, config.model, seed=config.seed, load_original=load_original)
+    tokenizer = load_tokenizer(around.model, cache=around.cache)
+    base = load_for_training(around.model, method, cache=around.cache, device=around.device)
+    load_original = partial(load_model, around.model, cache=around.cache, device=torch.device("cpu"))
+    trainee = attach(base, method, around.model, seed=config.seed, load_original=load_original)
     course.seconds["load"] = time.monotonic() - began
     outcome = train(
         trainee,
@@ -190,7 +202,7 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
     method, checkpoint = config.method_spec, around.directory.checkpoint
     tuned_whole = method is not None and method.kind == "full"
     lm = load_lm(
-        config.model,
+        around.model,
         cache=around.cache,
         device=around.device,
         batch_size=config.scoring.batch_size,

@@ -91,25 +91,27 @@ class TrialRunner:
     def _load_tasks(self, request: PrepareData) -> None:
         """Load every benchmark, so that one that is out of reach is refused before anything is spent."""
         from evals.harness import load_tasks
-        from evals.items import OWN
+        from evals.spec import RENDERED_TASKS
 
         for task in request.tasks:
-            if task.task != OWN:
+            if task.task not in RENDERED_TASKS:
                 load_tasks((task,), request.scoring, own=None, library=self._tasks())
 
     def _prepared(self, request: PrepareData) -> "PreparedData":
         from evals.models.load import load_tokenizer
+        from evals.offline import reading_from
         from sweep.data.prepare import prepare
 
         if self._last is None or self._last[0] != request:
-            prepared = prepare(
-                request.data,
-                load_tokenizer(request.model, cache=self._cache),
-                data_root=request.data_root,
-                max_length=request.max_length,
-                directory=request.directory,
-                seed=request.seed,
-            )
+            with reading_from(request.hub):
+                prepared = prepare(
+                    request.data,
+                    load_tokenizer(request.model, cache=self._cache),
+                    data_root=request.data_root,
+                    max_length=request.max_length,
+                    directory=request.directory,
+                    seed=request.seed,
+                )
             self._last = (request, prepared)
         return self._last[1]
 

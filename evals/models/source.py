@@ -16,6 +16,8 @@ from evals.spec import ModelSpec
 
 PACKAGE_PREFIX = "package:"
 WEIGHTS_FILE = "model.safetensors"
+MODELS = "models"
+"""Folder of a data root that holds models, by their Hub names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ def find_source(model: ModelSpec, *, cache: Path) -> ModelSource:
     if not gguf.is_file():
         raise ModelError(f"{gguf}: no such GGUF file. Name a file within model_name_or_path.")
     return ModelSource(str(converted_gguf(gguf, cache=cache)), None)
+
+
+def local_model(model: ModelSpec, data_root: Path | None) -> ModelSpec:
+    """The same model read from `data_root`, where it is there; a prefetched copy is of the pinned revision already."""
+    if data_root is None:
+        return model
+    folder = data_root / MODELS / model.model_name_or_path
+    if not folder.is_dir():
+        return model
+    return model.model_copy(update={"model_name_or_path": str(folder.resolve()), "revision": None})
 
 
 def package_directory(package: str) -> Path:

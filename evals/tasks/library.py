@@ -16,8 +16,10 @@ from lm_eval.tasks import TaskManager
 
 from evals.code.policy import refuse_unsafe
 from evals.errors import TaskError
+from evals.offline import reading_from
 from evals.spec import ScoringSpec, TaskSpec
 from evals.tasks.names import refuse_unknown
+from evals.tasks.punkt import sentence_splitter
 
 # What `datasets`, the Hub's client and a task's own module raise when data or packages are missing.
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, LookupError, DatasetsError, TemplateError)
@@ -35,13 +37,18 @@ class LoadedTask:
     tasks: tuple[str, ...]
     """Names of the tasks within."""
 
+    @property
+    def data_names(self) -> set[str]:
+        """Names of the data sets that the tasks read."""
+        return {str(getattr(task, "DATASET_PATH", "")) for task in _leaves(self.items)}
+
 
 class TaskLibrary:
     """Finds and loads tasks, those in `include` before the ones that come with lm-evaluation-harness."""
 
     def __init__(self, include: Path | None = None) -> None:
         self._include = include
-        self._loaded: dict[TaskSpec, LoadedTask] = {}
+        self._loaded: dict[tuple[str, Path | None], LoadedTask] = {}
 
     @cached_property
     def manager(self) -> TaskManager:
@@ -54,23 +61,39 @@ class TaskLibrary:
         # Before loading: the module of a task that runs code may do so when it is imported.
         if self._runs_code(spec.task):
             refuse_unsafe(spec.task, scoring)
-        if spec not in self._loaded:
-            self._loaded[spec] = self._load(spec)
-        loaded = self._loaded[spec]
+        key = (spec.model_dump_json(), scoring.data_root)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(spec, scoring.data_root)
+        loaded = self._loaded[key]
         if any(getattr(task, "UNSAFE_CODE", False) for task in _leaves(loaded.items)):
             refuse_unsafe(spec.task, scoring)
         return loaded
 
-    def _load(self, spec: TaskSpec) -> LoadedTask:
+    def _load(self, spec: TaskSpec, data_root: Path | None) -> LoadedTask:
         try:
-            found = self.manager.load([spec.task])
+            with reading_from(data_root), sentence_splitter(self.data_names(spec.task), data_root):
+                found = self.manager.load([spec.task])
         except LOADING_ERRORS as error:
-            raise self._cannot_load(spec.task, error) from error
+            raise self._cannot_load(spec.task, error, data_root) from error
         tasks, groups = found["tasks"], found["groups"]
         if any(getattr(task, "MULTIMODAL", False) for task in tasks.values()):
             raise TaskError(f"{spec.task}: this task shows images or sound, and only text models are scored here.")
         items = [groups[spec.task]] if spec.task in groups else list(tasks.values())
         return LoadedTask(spec, items, tuple(tasks))
+
+    def data_names(self, name: str) -> set[str]:
+        """Names of the data sets that a task or group reads, found without loading any."""
+        # A task may be written as a class, which then holds the name.
+        found = (
+            config.get("dataset_path") or getattr(config.get("class"), "DATASET_PATH", None)
+            for config in self._configs(name)
+        )
+        return {str(data_name) for data_name in found if data_name}
+
+    def metric_names(self, name: str) -> set[str]:
+        """Names of the metrics that a task or group takes from the `evaluate` library, which fetches each."""
+        listed = (metric for config in self._configs(name) for metric in config.get("metric_list") or ())
+        return {str(metric["metric"]) for metric in listed if metric.get("hf_evaluate")}
 
     def _runs_code(self, name: str) -> bool:
         return any(config.get("unsafe_code") for config in self._configs(name))
@@ -93,15 +116,17 @@ class TaskLibrary:
             if isinstance(named, str):
                 yield from self._configs(named)
 
-    def _cannot_load(self, name: str, error: Exception) -> TaskError:
+    def _cannot_load(self, name: str, error: Exception, data_root: Path | None) -> TaskError:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if CODE_METRIC in reason:
             return TaskError(
                 f"{name}: it grades with the metric {CODE_METRIC!r}, fetched from the Hub when first used, and it "
                 "could not be fetched. Run it once with network, or leave it out."
             )
-        path = next((str(config["dataset_path"]) for config in self._configs(name) if "dataset_path" in config), None)
+        path = min(self.data_names(name), default=None)
         where = "" if path is None else f" Its data {path!r} must be on the Hub, within reach, or in ./{path}."
+        if path is not None and data_root is not None:
+            where = f" Its data are read from {data_root / path}: are all of them there?"
         return TaskError(f"{name}: cannot be loaded: {reason}.{where}")
 
 

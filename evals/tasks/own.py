@@ -15,10 +15,9 @@ from lm_eval.config.task import TaskConfig
 from pydantic import ValidationError
 
 from evals.errors import TaskError
-from evals.items import OWN
 from evals.models.scored import COMPLETION_REQUEST
 from evals.result import Metric
-from evals.spec import OwnDataSpec, OwnRow, ScoringSpec, TaskSpec
+from evals.spec import OWN, OwnDataSpec, OwnRow, ScoringSpec, TaskSpec
 from evals.tasks.aggregate import AGGREGATIONS
 from evals.tasks.answers import Grade, Grades, grade
 
@@ -35,8 +34,11 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
     VERSION = 1
     DATASET_PATH = OWN
 
-    def __init__(self, own: OwnDataSpec, rows: Sequence[OwnRow], *, generate: bool, max_new_tokens: int) -> None:
+    def __init__(
+        self, own: OwnDataSpec, rows: Sequence[OwnRow], *, generate: bool, max_new_tokens: int, name: str = OWN
+    ) -> None:
         self.own = own
+        self.name = name
         self.rows = [row.model_dump() for row in rows]
         self.generates = generate and own.answer != "none"
         self.ranked_labels = own.labels if len(own.labels) <= MAX_RANKED_LABELS and own.answer == "label" else ()
@@ -44,7 +46,7 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
         super().__init__()
         # The base class would take a whole configuration for the task's name.
         self._config = TaskConfig(
-            task=OWN,
+            task=name,
             num_fewshot=0,
             output_type="generate_until" if self.generates else "loglikelihood",
             generation_kwargs=generation if self.generates else None,
@@ -110,16 +112,34 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
         """Direction of each metric."""
         return {name: aggregation.higher_is_better for name, aggregation in AGGREGATIONS.items()}
 
+    def metrics(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+        """Metrics with their errors, which lm-evaluation-harness knows for plain means only, by `task/metric`."""
+        names = [name for name in AGGREGATIONS if name in samples[0]]
+        found = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
+        return {name: metric for name, metric in found.items() if math.isfinite(metric.value)}
+
+    def constants(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+        """The same metrics for the best constant answer."""
+        best = best_constants(self.own, [sample["doc"] for sample in samples], list(samples[0]))
+        return {f"{OWN}/{name}": metric for name, metric in best.items()}
+
 
 def build_own(task: TaskSpec, scoring: ScoringSpec, own: OwnDataSpec | None) -> OwnTask:
     """The user's rows as a task. Raises TaskError where there are none or they cannot be asked so."""
     if own is None:
         raise TaskError(f"{OWN}: no data of the user's were given. Name a data file, or leave this task out.")
     if task.num_fewshot:
-        raise TaskError(f"{OWN}: num_fewshot is {task.num_fewshot}, but the user's rows are asked as they are..")
-    return OwnTask(
-        own, read_rows(own), generate=task.generate, max_new_tokens=scoring.max_new_tokens or own.max_new_tokens
-    )
+        raise TaskError(f"{OWN}: num_fewshot is {task.num_fewshot}, but the user's rows are asked as they are.")
+    if task.gen_kwargs:
+        raise TaskError(
+            f"{OWN}: gen_kwargs are given, but answers are greedy here. Set scoring.max_new_tokens instead."
+        )
+    return OwnTask(own, read_rows(own), generate=task.generate, max_new_tokens=answer_length(scoring, own))
+
+
+def answer_length(scoring: ScoringSpec, own: OwnDataSpec) -> int:
+    """Longest generated answer in tokens."""
+    return scoring.max_new_tokens or own.max_new_tokens
 
 
 def read_rows(own: OwnDataSpec) -> list[OwnRow]:

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Self
 
 from evals.errors import RunError
+from evals.models.source import local_model
 from sweep import space
 from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.errors import StudyFailedError
@@ -205,7 +206,7 @@ class Driver:
 
     def _data_for(self, config: TrialConfig) -> PrepareData:
         return PrepareData(
-            model=config.model,
+            model=local_model(config.model, config.scoring.data_root),
             data=config.data,
             data_root=config.data_root,
             max_length=config.max_length,
@@ -213,6 +214,7 @@ class Driver:
             seed=self._spec.seed,
             tasks=tuple(dict.fromkeys((*self._spec.evaluation.search, *self._spec.evaluation.confirm))),
             scoring=config.scoring,
+            hub=config.scoring.data_root,
         )
 
 

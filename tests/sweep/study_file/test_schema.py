@@ -21,6 +21,7 @@ SILENT = {
     "default",
     "$defs",
     "$schema",
+    "format",
     "properties",
     "patternProperties",
     "additionalProperties",
