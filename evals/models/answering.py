@@ -37,7 +37,7 @@ def is_plain_greedy(lm: HFLM, asked: Mapping[str, Any]) -> bool:
     """Whether this is generation without sampling, penalties or anything else that our own loop does not do."""
     kwargs = normalize_gen_kwargs(dict(asked), lm.max_gen_toks)
     defaults = lm.model.generation_config.to_diff_dict()
-    active = {name for name, value in defaults.items() if value is not None} - IDLE_SETTINGS
+    active = {name for name, value in defaults.items() if value not in (None, False)} - IDLE_SETTINGS
     is_greedy = not kwargs["do_sample"] and not kwargs["temperature"]
     return is_greedy and not active and asked.keys() <= GREEDY_KEYS and not lm.truncation and not lm.think_end_token
 
@@ -75,7 +75,10 @@ def answer_generations(lm: HFLM, requests: Sequence[Any]) -> list[list[str]]:
         engine, prompts, batch_size=lm.batch_size, on_answer=_progress(lm, len(requests), "generate_until")
     )
     texts = [
-        [postprocess_generated_text(lm.tok_decode(tokens), until, None) for tokens, until in zip(one, stops, strict=True)]
+        [
+            postprocess_generated_text(lm.tok_decode(tokens), until, None)
+            for tokens, until in zip(one, stops, strict=True)
+        ]
         for one in generated
     ]
     if engine.copies == 1:

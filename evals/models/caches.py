@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Keys and values of each layer: rows × heads × tokens × size."""
+    """Keys and values of each layer: rows by heads by tokens by size."""
 
     keys: list[torch.Tensor]
     values: list[torch.Tensor]
@@ -116,7 +116,7 @@ class Slots(Cache):  # type: ignore[misc]
         self.longest = int(self.lengths.max())
 
     def visible(self) -> torch.Tensor:
-        """What the token that each row reads next sees, itself included: rows × 1 × tokens."""
+        """What the token that each row reads next sees, itself included: rows by 1 by tokens."""
         columns = torch.arange(self.longest + 1, device=self.lengths.device)
         return (columns[None, :] <= self.lengths[:, None])[:, None, :]
 

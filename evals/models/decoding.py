@@ -44,7 +44,7 @@ class _Row:
 def generate(
     engine: Engine, prompts: Sequence[Prompt], *, batch_size: int, on_answer: Callable[[int], None]
 ) -> list[list[list[int]]]:
-    """Generate from each prompt with each adapter of the engine: adapters × prompts × tokens."""
+    """Generate from each prompt with each adapter of the engine: adapters by prompts by tokens."""
     answers: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(engine.copies)]
     finished = [0] * len(prompts)
     for row in _Decoder(engine, prompts, batch_size * engine.copies).rows():

@@ -40,7 +40,7 @@ Answer = tuple[float, bool]
 def loglikelihoods(
     engine: Engine, requests: Sequence[Request], *, batch_size: int, on_answer: Callable[[int], None]
 ) -> list[list[Answer]]:
-    """Answer requests for each adapter of the engine: adapters × requests."""
+    """Answer requests for each adapter of the engine: adapters by requests."""
     leaves, hosts = find_leaves([request.tokens for request in requests], [request.first for request in requests])
     by_leaf: dict[int, list[int]] = {}
     for number, host in enumerate(hosts):
@@ -113,6 +113,6 @@ def _pick(logits: torch.Tensor, places: list[int], tokens: list[int]) -> tuple[t
     """Log-probability of each token at its place, and whether it is the likeliest there."""
     where = torch.tensor(places, device=logits.device)
     expected = torch.tensor(tokens, device=logits.device)
-    normalizers = torch.cat([part.float().logsumexp(-1) for part in logits.split(SOFTMAX_ROWS)])
+    normalizers = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, SOFTMAX_ROWS)])
     picked = logits[where, expected].float() - normalizers[where]
     return picked.cpu(), (logits.argmax(-1)[where] == expected).cpu()

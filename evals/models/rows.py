@@ -28,12 +28,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows padded on the right to one length: rows × tokens."""
+    """Rows padded on the right to one length: rows by tokens."""
 
     ids: torch.Tensor
     positions: torch.Tensor
     visible: torch.Tensor
-    """Whether a token sees another of its row: rows × tokens × tokens."""
+    """Whether a token sees another of its row: rows by tokens by tokens."""
 
 
 def lay_out(leaves: Sequence[Leaf], pack: Sequence[int], prefix: int) -> Row:
