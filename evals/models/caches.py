@@ -1,7 +1,8 @@
 """What a model has read already, kept for the forwards that go on from there.
 
-`Recorded` is a prefix's keys and values, `Reading` lets many rows go on from it, and `Slots` is where rows of different lengths grow token by token. All of them hold full attention only: a layer with a window or
-a state does not fit, and such models are scored the plain way.
+`Recorded` is a prefix's keys and values, `Reading` lets many rows go on from it, and `Slots` is where rows of different
+lengths grow token by token. All of them hold full attention only: a layer with a window or a state does not fit, and
+such models are scored the plain way.
 """
 
 from collections.abc import Callable, Sequence

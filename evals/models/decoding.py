@@ -101,7 +101,7 @@ class _Decoder:
                 else:
                     self._seat(self.slots, free.popleft(), row, recorded, place)
 
-    def _seat(self, slots: Slots, slot: int, row: _Row, recorded: Recorded, place: int) -> None:  # noqa: PLR0913
+    def _seat(self, slots: Slots, slot: int, row: _Row, recorded: Recorded, place: int) -> None:
         length = len(self.prefix)
         parts = [(recorded, place, len(row.prompt.tokens) - length)]
         if self.past is not None:

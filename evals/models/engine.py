@@ -67,10 +67,10 @@ class Engine:
             return None
         ids = torch.tensor([tokens] * self.copies)
         cache = Reading(self.layers, None, None)
-        self._forward(ids, None, None, cache, [0], [0], range(self.copies))
+        self._forward(ids, cache, rows=[0], columns=[0], adapters=range(self.copies))
         return cache.recorded()
 
-    def read(  # noqa: PLR0913
+    def read(
         self,
         batch: Batch,
         adapters: Sequence[int],
@@ -84,14 +84,22 @@ class Engine:
         seen = batch.visible
         if past is not None:
             seen = torch.cat([seen.new_ones(*seen.shape[:2], past.length), seen], dim=2)
-        logits = self._forward(batch.ids, batch.positions, seen, cache, rows, columns, adapters)
+        logits = self._forward(
+            batch.ids, cache, rows=rows, columns=columns, adapters=adapters, positions=batch.positions, visible=seen
+        )
         return logits, cache.recorded()
 
     def step(self, slots: Slots, tokens: Sequence[int], adapters: Sequence[int]) -> torch.Tensor:
         """Read one more token for each slot. Gives the logits of the next: slots by vocabulary."""
-        ids = torch.tensor(tokens)[:, None]
-        rows = range(len(tokens))
-        logits = self._forward(ids, slots.lengths[:, None], slots.visible(), slots, rows, [0] * len(tokens), adapters)
+        logits = self._forward(
+            torch.tensor(tokens)[:, None],
+            slots,
+            rows=range(len(tokens)),
+            columns=[0] * len(tokens),
+            adapters=adapters,
+            positions=slots.lengths[:, None],
+            visible=slots.visible(),
+        )
         slots.advance()
         return logits
 
@@ -99,12 +107,13 @@ class Engine:
     def _forward(  # noqa: PLR0913
         self,
         ids: torch.Tensor,
-        positions: torch.Tensor | None,
-        visible: torch.Tensor | None,
         cache: Cache,
+        *,
         rows: Sequence[int],
         columns: Sequence[int],
         adapters: Sequence[int],
+        positions: torch.Tensor | None = None,
+        visible: torch.Tensor | None = None,
     ) -> torch.Tensor:
         if self.routing is not None:
             self.routing.route(adapters)

@@ -7,6 +7,7 @@ What a reader gets wrong: a prefix may end only before the first position whose 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,12 +40,12 @@ class Cluster:
 
 def find_leaves(inputs: Sequence[tuple[int, ...]], firsts: Sequence[int]) -> tuple[list[Leaf], list[int]]:
     """The sequences that are no beginning of another, sorted, and for each input the leaf that contains it."""
-    unique = sorted({tokens: None for tokens in inputs}, key=_sort_key)
+    unique = sorted(set(inputs), key=_sort_key)
     numbers = {tokens: number for number, tokens in enumerate(unique)}
     first = [len(tokens) for tokens in unique]
     for tokens, start in zip(inputs, firsts, strict=True):
         first[numbers[tokens]] = min(first[numbers[tokens]], start)
-    shared = [0, *(common_length(one, other) for one, other in zip(unique, unique[1:], strict=False))]
+    shared = [0, *(common_length(one, other) for one, other in pairwise(unique))]
     leaves: list[Leaf] = []
     hosts = [0] * len(unique)
     for number, tokens in enumerate(unique):

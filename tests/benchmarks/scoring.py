@@ -236,7 +236,10 @@ def compare(ours: Path, theirs: Path) -> tuple[int, str]:
         if best != stock_best:
             flipped += 1
             ties += max(stock_each) - stock_each[best] <= TIE
-    return count, f"log-probability within {deviation:.1g}, {flipped} flipped of which {ties} ties, {texts} texts differ"
+    return (
+        count,
+        f"log-probability within {deviation:.1g}, {flipped} flipped of which {ties} ties, {texts} texts differ",
+    )
 
 
 def read(directory: Path) -> list[dict]:
