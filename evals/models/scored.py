@@ -6,6 +6,7 @@ scores of several choices often come out exactly equal.
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.errors import ModelError, TaskError
+from evals.models.answering import answer_generations, answer_loglikelihoods, is_plain_greedy, is_shareable
+from evals.models.engine import Engine
 from evals.models.load import keep_unpacked, load_model, load_tokenizer
 from evals.quiet import quietly
 from evals.spec import ModelSpec, QuantizationSpec
@@ -25,7 +28,38 @@ COMPLETION_REQUEST = "completion_loglikelihood"
 
 
 class ScoredModel(HFLM):  # type: ignore[misc]  # lm_eval is untyped
-    """HFLM with one more kind of request: the likelihood of a completion together with the number of its tokens."""
+    """HFLM's answers, with what requests share computed once, and one more kind of request.
+
+    That one is the likelihood of a completion together with the number of its tokens. A model that cannot share, and
+    sampling, take HFLM's own path.
+    """
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Shared prefixes and chosen logits for this model."""
+        return Engine(self.model)
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,  # noqa: FBT001, FBT002  # lm_eval's signature
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        if not is_shareable(self):
+            answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            return answers
+        return answer_loglikelihoods(self, requests)[0]
+
+    def generate_until(
+        self,
+        requests: Sequence[Any],
+        disable_tqdm: bool = False,  # noqa: FBT001, FBT002  # lm_eval's signature
+    ) -> list[str]:
+        """Greedy generation by slots; anything else as lm-evaluation-harness does it."""
+        if not is_shareable(self) or not all(is_plain_greedy(self, request.args[1]) for request in requests):
+            texts: list[str] = super().generate_until(requests, disable_tqdm)
+            return texts
+        return answer_generations(self, requests)[0]
 
     def completion_loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, int]]:
         """What `loglikelihood` gives for each (prompt, completion), and how many tokens it was taken over."""

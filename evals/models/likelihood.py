@@ -1,0 +1,118 @@
+"""Log-likelihoods of continuations, each shared token read once.
+
+Requests of one context become one row, rows with the same beginning go on from one recorded prefix, and only positions
+that predict a continuation reach the output layer. A batch holds `batch_size` rows; each row stands for every
+continuation of its context.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from evals.models.engine import Engine
+from evals.models.prefix import Leaf, cluster, find_leaves
+from evals.models.rows import Row, lay_out, stack_rows
+
+SOFTMAX_ROWS = 512
+"""Positions whose distributions over the vocabulary are held in float32 at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Tokens to be read, and those to be expected at its end."""
+
+    tokens: tuple[int, ...]
+    """What the model reads: context and continuation, less the last token."""
+    expected: tuple[int, ...]
+    """The continuation. Its first token is predicted where it is last but `len(expected)` of what is read."""
+
+    @property
+    def first(self) -> int:
+        """Position that predicts the first expected token."""
+        return len(self.tokens) - len(self.expected)
+
+
+Answer = tuple[float, bool]
+"""Log-likelihood in nats, and whether every token was the likeliest one."""
+
+
+def loglikelihoods(
+    engine: Engine, requests: Sequence[Request], *, batch_size: int, on_answer: Callable[[int], None]
+) -> list[list[Answer]]:
+    """Answer requests for each adapter of the engine: adapters by requests."""
+    leaves, hosts = find_leaves([request.tokens for request in requests], [request.first for request in requests])
+    by_leaf: dict[int, list[int]] = {}
+    for number, host in enumerate(hosts):
+        by_leaf.setdefault(host, []).append(number)
+    answers: list[list[Answer]] = [[(0.0, False)] * len(requests) for _ in range(engine.copies)]
+    for found in cluster(leaves):
+        past = engine.read_prefix(found.prefix)
+        for rows in _batches(leaves, found.packs, len(found.prefix), batch_size):
+            asked = _Asked(requests, by_leaf, rows, len(found.prefix))
+            batch = stack_rows(rows * engine.copies)
+            adapters = [copy for copy in range(engine.copies) for _ in rows]
+            logits, _ = engine.read(batch, adapters, past, *asked.positions(engine.copies))
+            for copy, share in enumerate(logits.chunk(engine.copies)):
+                for number, answer in asked.answers(share):
+                    answers[copy][number] = answer
+            on_answer(asked.count)
+    return answers
+
+
+def _batches(
+    leaves: Sequence[Leaf], packs: Sequence[Sequence[int]], prefix: int, batch_size: int
+) -> Iterator[list[Row]]:
+    """Rows of similar length together, the longest first: memory runs out at once or not at all."""
+    laid = sorted((lay_out(leaves, pack, prefix) for pack in packs), key=lambda row: -len(row.tokens))
+    for start in range(0, len(laid), batch_size):
+        yield laid[start : start + batch_size]
+
+
+class _Asked:
+    """The positions of a batch that requests need, each once."""
+
+    def __init__(
+        self, requests: Sequence[Request], by_leaf: dict[int, list[int]], rows: Sequence[Row], prefix: int
+    ) -> None:
+        self.requests = requests
+        self.rows = len(rows)
+        self.places: dict[tuple[int, int], int] = {}
+        self.wanted: list[tuple[int, list[int]]] = []
+        for place, row in enumerate(rows):
+            for leaf, path in row.columns.items():
+                for number in by_leaf[leaf]:
+                    request = requests[number]
+                    columns = path[request.first - prefix : len(request.tokens) - prefix]
+                    keys = [(place, column) for column in columns]
+                    self.wanted.append((number, [self.places.setdefault(key, len(self.places)) for key in keys]))
+
+    @property
+    def count(self) -> int:
+        """Requests answered by this batch."""
+        return len(self.wanted)
+
+    def positions(self, copies: int) -> tuple[list[int], list[int]]:
+        """Rows and columns of the logits to compute, for the batch repeated for each adapter."""
+        pairs = [(copy * self.rows + row, column) for copy in range(copies) for row, column in self.places]
+        return [row for row, _ in pairs], [column for _, column in pairs]
+
+    def answers(self, logits: torch.Tensor) -> Iterator[tuple[int, Answer]]:
+        """Requests by number with their answers, from one adapter's logits."""
+        places = [place for _, found in self.wanted for place in found]
+        tokens = [token for number, _ in self.wanted for token in self.requests[number].expected]
+        picked, likeliest = _pick(logits, places, tokens)
+        start = 0
+        for number, found in self.wanted:
+            end = start + len(found)
+            yield number, (float(picked[start:end].sum()), bool(likeliest[start:end].all()))
+            start = end
+
+
+def _pick(logits: torch.Tensor, places: list[int], tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each token at its place, and whether it is the likeliest there."""
+    where = torch.tensor(places, device=logits.device)
+    expected = torch.tensor(tokens, device=logits.device)
+    normalizers = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, SOFTMAX_ROWS)])
+    picked = logits[where, expected].float() - normalizers[where]
+    return picked.cpu(), (logits.argmax(-1)[where] == expected).cpu()
