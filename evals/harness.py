@@ -58,7 +58,7 @@ def score(  # noqa: PLR0913
     scores = Scores()
     with replaced(output) as directory:
         for task in loaded:
-            with quietly(on_progress), code_execution(scoring):
+            with quietly(on_progress), code_execution(scoring, task.read_prompts()):
                 _score_task(lm, task, scoring, directory, scores)
     return EvalResult(
         metrics=scores.metrics,
@@ -76,7 +76,7 @@ def load_tasks(
     if not tasks:
         raise TaskError("tasks: none given. Name at least one.")
     loaded: list[LoadedTask] = []
-    with quietly(), code_execution(scoring):
+    with quietly():
         for spec in tasks:
             found = LoadedTask(spec, [build_own(spec, scoring, own)], (OWN,)) if spec.task == OWN else None
             loaded.append(found or library.load(spec, scoring))
@@ -145,7 +145,8 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
         numpy_random_seed=scoring.seed,
         torch_random_seed=scoring.seed,
         fewshot_random_seed=scoring.seed,
-        confirm_run_unsafe_code=scoring.allow_unsafe_code,
+        # Refused at loading, unless isolated or allowed.
+        confirm_run_unsafe_code=True,
     )
     return results
 

@@ -14,14 +14,13 @@ from datasets.exceptions import DatasetsError
 from jinja2 import TemplateError
 from lm_eval.tasks import TaskManager
 
-from evals.code.policy import refuse_unsafe
+from evals.code.policy import code_execution, is_sandboxed, refuse_unsafe
 from evals.errors import TaskError
 from evals.spec import ScoringSpec, TaskSpec
 from evals.tasks.names import refuse_unknown
 
 # What `datasets`, the Hub's client and a task's own module raise when data or packages are missing.
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, LookupError, DatasetsError, TemplateError)
-CODE_METRIC = "code_eval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,16 @@ class LoadedTask:
     """lm-evaluation-harness's objects: one group, or one or several tasks."""
     tasks: tuple[str, ...]
     """Names of the tasks within."""
+
+    def read_prompts(self) -> dict[str, str]:
+        """How the data set begins each program that is to be completed, by the code that tests it."""
+        return {
+            str(task.doc_to_target(doc)): doc["prompt"]
+            for task in _leaves(self.items)
+            if getattr(task, "UNSAFE_CODE", False)
+            for doc in task.eval_docs
+            if isinstance(doc.get("prompt"), str)
+        }
 
 
 class TaskLibrary:
@@ -52,13 +61,16 @@ class TaskLibrary:
         """Load a task with its data. Raises TaskError where it is unknown, unsafe, or lacks its data."""
         refuse_unknown(spec.task, self.manager.task_index.keys())
         # Before loading: the module of a task that runs code may do so when it is imported.
-        if self._runs_code(spec.task):
-            refuse_unsafe(spec.task, scoring)
+        running = [config["task"] for config in self._configs(spec.task) if config.get("unsafe_code")]
+        if running:
+            refuse_unsafe(spec.task, scoring, sandboxed=self._all_sandboxed(running))
         if spec not in self._loaded:
-            self._loaded[spec] = self._load(spec)
+            with code_execution(scoring):
+                self._loaded[spec] = self._load(spec)
         loaded = self._loaded[spec]
-        if any(getattr(task, "UNSAFE_CODE", False) for task in _leaves(loaded.items)):
-            refuse_unsafe(spec.task, scoring)
+        running = [task.config.task for task in _leaves(loaded.items) if getattr(task, "UNSAFE_CODE", False)]
+        if running:
+            refuse_unsafe(spec.task, scoring, sandboxed=self._all_sandboxed(running))
         return loaded
 
     def _load(self, spec: TaskSpec) -> LoadedTask:
@@ -72,8 +84,9 @@ class TaskLibrary:
         items = [groups[spec.task]] if spec.task in groups else list(tasks.values())
         return LoadedTask(spec, items, tuple(tasks))
 
-    def _runs_code(self, name: str) -> bool:
-        return any(config.get("unsafe_code") for config in self._configs(name))
+    def _all_sandboxed(self, names: Sequence[object]) -> bool:
+        entries = [self.manager.task_index.get(name) for name in names]
+        return all(entry is not None and is_sandboxed(entry.yaml_path) for entry in entries)
 
     def _configs(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The configuration of a task, or of everything within a group or tag."""
@@ -95,11 +108,6 @@ class TaskLibrary:
 
     def _cannot_load(self, name: str, error: Exception) -> TaskError:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        if CODE_METRIC in reason:
-            return TaskError(
-                f"{name}: it grades with the metric {CODE_METRIC!r}, fetched from the Hub when first used, and it "
-                "could not be fetched. Run it once with network, or leave it out."
-            )
         path = next((str(config["dataset_path"]) for config in self._configs(name) if "dataset_path" in config), None)
         where = "" if path is None else f" Its data {path!r} must be on the Hub, within reach, or in ./{path}."
         return TaskError(f"{name}: cannot be loaded: {reason}.{where}")
