@@ -67,9 +67,10 @@ def score(  # noqa: PLR0913
         for task in loaded:
             with (
                 quietly(on_progress),
-                code_execution(scoring),
                 reading_from(scoring.data_root),
                 sentence_splitter(task.data_names, scoring.data_root),
+                # Innermost: the metric that runs programs comes from here, wherever other metrics are read from.
+                code_execution(scoring, task.read_prompts()),
             ):
                 _score_task(lm, task, scoring, directory, scores)
     return EvalResult(
@@ -92,7 +93,7 @@ def load_tasks(
     if not tasks:
         raise TaskError("tasks: none given. Name at least one.")
     loaded: list[LoadedTask] = []
-    with quietly(), code_execution(scoring):
+    with quietly():
         for spec in tasks:
             build = build_own if spec.task == OWN else build_judged if spec.task in JUDGED else None
             mine = None if build is None else LoadedTask(spec, [build(spec, scoring, own)], (spec.task,))
@@ -169,7 +170,8 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
         numpy_random_seed=scoring.seed,
         torch_random_seed=scoring.seed,
         fewshot_random_seed=scoring.seed,
-        confirm_run_unsafe_code=scoring.allow_unsafe_code,
+        # Refused at loading, unless isolated or allowed.
+        confirm_run_unsafe_code=True,
     )
     return results
 

@@ -1,32 +1,84 @@
-"""Whether programs that a model wrote may run, and the one place where running them is switched on.
+"""Whether programs that a model wrote may run, and where: the one place that decides.
 
-Some tasks grade a model by running its programs on this machine with the user's rights. They are refused before
-anything of theirs is loaded, unless the study says so by name.
+Tasks whose programs are graded by `code_eval` run them in a sandbox. Any other task that runs code does so by itself,
+with the user's rights, and is refused before anything of it is loaded, unless the study allows it by name. That
+permission also lets graded programs run where this machine has no sandbox to offer; where it has one, it is used.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
+import evaluate  # type: ignore[import-untyped]
+import lm_eval.tasks
+
+from evals.code.code_eval import GRADER, NAME, CodeEval, Grader
+from evals.code.sandbox import Sandbox
+from evals.code.selftest import choose_sandbox
+from evals.code.unprotected import Unprotected
 from evals.errors import TaskError
 from evals.spec import ScoringSpec
 
-# The `code_eval` metric of the `evaluate` library runs nothing without this variable.
+# Metrics of the `evaluate` library that run programs do nothing without this variable.
 SWITCH = "HF_ALLOW_CODE_EVAL"
+# Folders of lm-evaluation-harness whose tasks run code through `code_eval` and in no other way.
+_SANDBOXED_FOLDERS = frozenset({"humaneval", "humaneval_infilling", "mbpp"})
+_TASKS = Path(lm_eval.tasks.__file__).parent
 
 
-def refuse_unsafe(task: str, scoring: ScoringSpec) -> None:
-    """Raise TaskError for a task that runs generated programs, unless the study allows it."""
-    if not scoring.allow_unsafe_code:
+def is_sandboxed(defined_in: Path | None) -> bool:
+    """Whether a task that runs code, defined in a file, runs it through `code_eval` only."""
+    return defined_in is not None and defined_in.parent in {_TASKS / folder for folder in _SANDBOXED_FOLDERS}
+
+
+def refuse_unsafe(task: str, scoring: ScoringSpec, *, sandboxed: bool) -> None:
+    """Raise TaskError for a task that runs programs, unless they can be isolated or the study allows it."""
+    if sandboxed:
+        _choose(task, scoring)
+    elif not scoring.allow_unsafe_code:
         raise TaskError(
-            f"{task}: this task runs programs that the model wrote, unprotected, on this machine. Leave it out, or set "
-            "evaluation.scoring.allow_unsafe_code: true where nothing can be harmed."
+            f"{task}: this task runs programs that the model wrote in a way that cannot be isolated. Leave it out, or "
+            "set evaluation.scoring.allow_unsafe_code: true where nothing can be harmed."
         )
 
 
+def _choose(task: str, scoring: ScoringSpec) -> Sandbox:
+    try:
+        return choose_sandbox()
+    except TaskError as error:
+        if scoring.allow_unsafe_code:
+            return Unprotected()
+        raise TaskError(
+            f"{task}: {error}, or set evaluation.scoring.allow_unsafe_code: true where nothing can be harmed."
+        ) from error
+
+
 @contextmanager
-def code_execution(scoring: ScoringSpec) -> Iterator[None]:
-    """Let metrics run generated programs while the block runs, where the study allows it."""
+def code_execution(scoring: ScoringSpec, prompts: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Let metrics grade programs while the block runs: `code_eval` in a sandbox, others where the study allows it."""
+    grader = Grader(partial(_choose, "scoring", scoring), prompts or {})
+    token = GRADER.set(grader)
+    load = evaluate.load
+    evaluate.load = _without_fetching(load)
+    try:
+        with _switched_on(scoring):
+            yield
+    finally:
+        evaluate.load = load
+        GRADER.reset(token)
+
+
+def _without_fetching(load: Callable[..., object]) -> Callable[..., object]:
+    def load_metric(path: str, *arguments: object, **keywords: object) -> object:
+        return CodeEval() if path == NAME else load(path, *arguments, **keywords)
+
+    return load_metric
+
+
+@contextmanager
+def _switched_on(scoring: ScoringSpec) -> Iterator[None]:
     if not scoring.allow_unsafe_code:
         yield
         return

@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetsError
 from jinja2 import TemplateError
 from lm_eval.tasks import TaskManager
 
-from evals.code.policy import refuse_unsafe
+from evals.code.policy import code_execution, is_sandboxed, refuse_unsafe
 from evals.errors import TaskError
 from evals.offline import reading_from
 from evals.spec import ScoringSpec, TaskSpec
@@ -23,7 +23,6 @@ from evals.tasks.punkt import sentence_splitter
 
 # What `datasets`, the Hub's client and a task's own module raise when data or packages are missing.
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, LookupError, DatasetsError, TemplateError)
-CODE_METRIC = "code_eval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,16 @@ class LoadedTask:
         """Names of the data sets that the tasks read."""
         return {str(getattr(task, "DATASET_PATH", "")) for task in _leaves(self.items)}
 
+    def read_prompts(self) -> dict[str, str]:
+        """How the data set begins each program that is to be completed, by the code that tests it."""
+        return {
+            str(task.doc_to_target(doc)): doc["prompt"]
+            for task in _leaves(self.items)
+            if getattr(task, "UNSAFE_CODE", False)
+            for doc in task.eval_docs
+            if isinstance(doc.get("prompt"), str)
+        }
+
 
 class TaskLibrary:
     """Finds and loads tasks, those in `include` before the ones that come with lm-evaluation-harness."""
@@ -59,19 +68,23 @@ class TaskLibrary:
         """Load a task with its data. Raises TaskError where it is unknown, unsafe, or lacks its data."""
         refuse_unknown(spec.task, self.manager.task_index.keys())
         # Before loading: the module of a task that runs code may do so when it is imported.
-        if self._runs_code(spec.task):
-            refuse_unsafe(spec.task, scoring)
+        running = [config["task"] for config in self._configs(spec.task) if config.get("unsafe_code")]
+        if running:
+            refuse_unsafe(spec.task, scoring, sandboxed=self._all_sandboxed(running))
         key = (spec.model_dump_json(), scoring.data_root)
         if key not in self._loaded:
-            self._loaded[key] = self._load(spec, scoring.data_root)
+            self._loaded[key] = self._load(spec, scoring)
         loaded = self._loaded[key]
-        if any(getattr(task, "UNSAFE_CODE", False) for task in _leaves(loaded.items)):
-            refuse_unsafe(spec.task, scoring)
+        running = [task.config.task for task in _leaves(loaded.items) if getattr(task, "UNSAFE_CODE", False)]
+        if running:
+            refuse_unsafe(spec.task, scoring, sandboxed=self._all_sandboxed(running))
         return loaded
 
-    def _load(self, spec: TaskSpec, data_root: Path | None) -> LoadedTask:
+    def _load(self, spec: TaskSpec, scoring: ScoringSpec) -> LoadedTask:
+        data_root = scoring.data_root
+        names = self.data_names(spec.task)
         try:
-            with reading_from(data_root), sentence_splitter(self.data_names(spec.task), data_root):
+            with reading_from(data_root), sentence_splitter(names, data_root), code_execution(scoring):
                 found = self.manager.load([spec.task])
         except LOADING_ERRORS as error:
             raise self._cannot_load(spec.task, error, data_root) from error
@@ -95,8 +108,9 @@ class TaskLibrary:
         listed = (metric for config in self._configs(name) for metric in config.get("metric_list") or ())
         return {str(metric["metric"]) for metric in listed if metric.get("hf_evaluate")}
 
-    def _runs_code(self, name: str) -> bool:
-        return any(config.get("unsafe_code") for config in self._configs(name))
+    def _all_sandboxed(self, names: Sequence[object]) -> bool:
+        entries = [self.manager.task_index.get(name) for name in names]
+        return all(entry is not None and is_sandboxed(entry.yaml_path) for entry in entries)
 
     def _configs(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The configuration of a task, or of everything within a group or tag."""
@@ -118,11 +132,6 @@ class TaskLibrary:
 
     def _cannot_load(self, name: str, error: Exception, data_root: Path | None) -> TaskError:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        if CODE_METRIC in reason:
-            return TaskError(
-                f"{name}: it grades with the metric {CODE_METRIC!r}, fetched from the Hub when first used, and it "
-                "could not be fetched. Run it once with network, or leave it out."
-            )
         path = min(self.data_names(name), default=None)
         where = "" if path is None else f" Its data {path!r} must be on the Hub, within reach, or in ./{path}."
         if path is not None and data_root is not None:

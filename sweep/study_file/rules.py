@@ -16,7 +16,6 @@ OWN = "own"
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OTHER_SUFFIXES = frozenset({".arrow", ".gz", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip"})
-_CODE_TASKS = ("humaneval", "mbpp")
 """Tasks by how their names begin; lm-evaluation-harness knows all of them, but takes long to ask."""
 _WITHOUT_GENERATION = frozenset({"loss", "bits_per_byte"})
 _LABEL_METRICS = frozenset({"accuracy", "macro_f1", "tied"})
@@ -91,7 +90,7 @@ def seeds_fit(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
 
 
 def tasks_are_distinct(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
-    """Each phase scores something, and nothing twice; generated programs run only by consent."""
+    """Each phase scores something, and nothing twice."""
     for phase, tasks in (("search", spec.evaluation.search), ("confirm", spec.evaluation.confirm)):
         if not tasks:
             message = f"evaluation.{phase} is empty; list at least one task, such as own."
@@ -101,12 +100,6 @@ def tasks_are_distinct(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
             place = ("evaluation", phase, index)
             if name in names[:index]:
                 yield Finding(place, f"evaluation.{phase} lists {name!r} twice; a phase scores a task once.")
-            if name.startswith(_CODE_TASKS) and not spec.evaluation.scoring.allow_unsafe_code:
-                message = (
-                    f"{name!r} runs programs that the model wrote, unprotected, on this machine; leave it out, or set "
-                    "evaluation.scoring.allow_unsafe_code: true where nothing can be harmed."
-                )
-                yield Finding(place, message, (("evaluation", "scoring", "allow_unsafe_code"),))
             if name == OWN and tasks[index].num_fewshot:
                 message = "own takes no num_fewshot; the rows are asked as they are."
                 yield Finding((*place, "num_fewshot"), message)

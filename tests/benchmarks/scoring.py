@@ -149,8 +149,8 @@ def against_stock(options: argparse.Namespace, name: str, tasks: list) -> Compar
 
 def adapters(options: argparse.Namespace) -> Comparison:
     """Eight adapters on one base: all in one batch, and one after another as `score_model` would be called."""
-    from evals.models.scored import _attach, wrap
     from evals.harness import score
+    from evals.models.scored import _attach, wrap
     from evals.spec import ScoringSpec, TaskSpec
     from evals.tasks.library import TaskLibrary
     from evals.together import score_adapters

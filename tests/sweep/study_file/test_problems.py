@@ -319,7 +319,6 @@ DATA_AND_SCORES = [
     ),
     after_head("task twice", "evaluation:\n  confirm:\n  - own\n  - own\n", 8, "lists 'own' twice"),
     after_head("no task", "evaluation:\n  confirm: []\n", 6, "list at least one task"),
-    after_head("generated programs", "evaluation:\n  confirm: [humaneval]\n", 6, "allow_unsafe_code: true"),
     after_head("few-shot own", "evaluation: {confirm: [{task: own, num_fewshot: 2}]}\n", 5, "own takes no num_fewshot"),
 ]
 
