@@ -110,8 +110,11 @@ def test_generated_texts_equal_the_stock_tools(tiny, tiny_model, batch_size, ask
 
 def test_each_request_is_cut_by_its_own_stop_strings(tiny, tiny_model) -> None:
     ours, stock = models(tiny, tiny_model, 8)
-    requests = [generation(SHOTS + question, until=until, max_gen_toks=length)
-                for question in QUESTIONS for until, length in ((["a", "e"], 9), (["\n"], 16), ([], 3))]
+    requests = [
+        generation(SHOTS + question, until=until, max_gen_toks=length)
+        for question in QUESTIONS
+        for until, length in ((["a", "e"], 9), (["\n"], 16), ([], 3))
+    ]
 
     with quietly():
         assert ours.generate_until(requests) == stock.generate_until(requests)
@@ -138,8 +141,14 @@ def test_a_models_own_generation_defaults_are_respected(tiny_model) -> None:
 def test_a_model_with_windowed_attention_is_scored_the_plain_way(tiny_model) -> None:
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=16, max_position_embeddings=512,
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        sliding_window=16,
+        max_position_embeddings=512,
     )
     ours, stock = models(MistralForCausalLM(config), tiny_model, 4)
 
@@ -150,16 +159,15 @@ def test_a_model_with_windowed_attention_is_scored_the_plain_way(tiny_model) -> 
         assert ours.generate_until(requests) == stock.generate_until(requests)
 
 
-def test_in_bfloat16_likelihoods_stay_within_their_tolerance(tiny, tiny_model) -> None:
-    ours, stock = models(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16), tiny_model, 4)
+def test_in_bfloat16_likelihoods_stay_within_their_tolerance(tiny_model) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    ours, stock = models(model, tiny_model, 4)
+    requests = [request for request in likelihood_requests() if len(request.args[0]) < len(SHOTS) + 100]
 
-    assert_same_likelihoods_within(ours, stock, likelihood_requests(), 0.15)
-
-
-def assert_same_likelihoods_within(ours: HFLM, stock: HFLM, requests: list[Instance], tolerance: float) -> None:
+    assert ours.engine.fits
     with quietly():
         mine, theirs = ours.loglikelihood(requests), stock.loglikelihood(requests)
-    assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in theirs], abs=tolerance)
+    assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in theirs], abs=0.05)
 
 
 def test_a_completion_and_its_tokens_are_scored_the_same(tiny_model, tmp_path) -> None:
@@ -184,11 +192,13 @@ def test_benchmarks_score_item_by_item_as_the_stock_tool_scores_them(shared_data
     script = Path(__file__).parents[1] / "benchmarks" / "scoring.py"
     command = [sys.executable, str(script), "--data", str(shared_data / "hub"), "--model", REAL_MODEL]
     command += ["--dtype", "float32", "--subjects", "4", "--problems", "6", "--repeats", "1", "--json"]
-    ran = subprocess.run([*command, "--parts", "mmlu", "gsm8k", "gsm8k_cot"], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [*command, "--parts", "mmlu", "gsm8k", "gsm8k_cot"], capture_output=True, text=True, check=True
+    )
 
     found = json.loads(ran.stdout.splitlines()[-1])
 
-    assert {part["items"] for part in found} == {48, 12}
+    assert [part["items"] for part in found] == [48, 12, 12]
     for part in found:
         assert part["differing"] == {"flipped": 0, "ties": 0, "texts": 0, "scores": 0}
         assert part["deviation"] < 1e-3
