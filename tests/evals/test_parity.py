@@ -159,16 +159,15 @@ def test_a_model_with_windowed_attention_is_scored_the_plain_way(tiny_model) -> 
         assert ours.generate_until(requests) == stock.generate_until(requests)
 
 
-def test_in_bfloat16_likelihoods_stay_within_their_tolerance(tiny, tiny_model) -> None:
-    ours, stock = models(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16), tiny_model, 4)
+def test_in_bfloat16_likelihoods_stay_within_their_tolerance(tiny_model) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    ours, stock = models(model, tiny_model, 4)
+    requests = [request for request in likelihood_requests() if len(request.args[0]) < len(SHOTS) + 100]
 
-    assert_same_likelihoods_within(ours, stock, likelihood_requests(), 0.15)
-
-
-def assert_same_likelihoods_within(ours: HFLM, stock: HFLM, requests: list[Instance], tolerance: float) -> None:
+    assert ours.engine.fits
     with quietly():
         mine, theirs = ours.loglikelihood(requests), stock.loglikelihood(requests)
-    assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in theirs], abs=tolerance)
+    assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in theirs], abs=0.05)
 
 
 def test_a_completion_and_its_tokens_are_scored_the_same(tiny_model, tmp_path) -> None:
@@ -199,7 +198,7 @@ def test_benchmarks_score_item_by_item_as_the_stock_tool_scores_them(shared_data
 
     found = json.loads(ran.stdout.splitlines()[-1])
 
-    assert {part["items"] for part in found} == {48, 12}
+    assert [part["items"] for part in found] == [48, 12, 12]
     for part in found:
         assert part["differing"] == {"flipped": 0, "ties": 0, "texts": 0, "scores": 0}
         assert part["deviation"] < 1e-3

@@ -73,7 +73,7 @@ def test_a_prefix_ends_before_the_first_position_that_is_asked_for() -> None:
 
 
 def test_every_leaf_stands_in_one_pack_and_continues_its_prefix() -> None:
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311
     sequences = []
     for _ in range(300):
         stem = tuple([draw.randrange(2)] * draw.randrange(1, 120))
