@@ -6,7 +6,7 @@ study asks. Every task is found and loaded before the first is asked.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from lm_eval.tasks import TaskManager
 
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
+from evals.noise import noise_between, repeat_directory
 from evals.quiet import OnProgress, quietly
 from evals.result import EvalResult, Metric
 from evals.saving import replaced, start_tracker, write_files
 from evals.spec import OwnDataSpec, ScoringSpec, TaskSpec
-from evals.tasks.aggregate import AGGREGATIONS
 from evals.tasks.library import LoadedTask, TaskLibrary
-from evals.tasks.own import OWN, OwnTask, best_constants, build_own
+from evals.tasks.own import OWN, OwnTask, best_constants, build_own, own_metrics
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ class Scores:
     versions: dict[str, str] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 def score(  # noqa: PLR0913
@@ -47,25 +48,30 @@ def score(  # noqa: PLR0913
     output: Path,
     library: TaskLibrary | None = None,
     on_progress: OnProgress | None = None,
+    repeat: int = 1,
 ) -> EvalResult:
     """Score a model on tasks and write lm-evaluation-harness's result and sample files into `output`.
 
-    `output` is replaced whole. A library that is kept between calls spares loading benchmarks again. Raises TaskError
-    before anything is scored, and RunError where the files could not be written.
+    `output` is replaced whole. A library that is kept between calls spares loading benchmarks again. With `repeat` the
+    model is scored so many times: the first gives the scores, all together the noise, and later files go to
+    `output`/repeat-2 and so on. Raises TaskError before anything is scored, and RunError where files could not be
+    written.
     """
     loaded = load_tasks(tasks, scoring, own=own, library=library or TaskLibrary())
     _check_model(lm, loaded, scoring)
-    scores = Scores()
     with replaced(output) as directory:
-        for task in loaded:
-            with quietly(on_progress), code_execution(scoring):
-                _score_task(lm, task, scoring, directory, scores)
+        directories = [directory, *(repeat_directory(directory, number) for number in range(2, repeat + 1))]
+        runs = [_score_all(lm, loaded, scoring, where, on_progress) for where in directories]
+        noise = noise_between(directories) if repeat > 1 else {}
+    scores = runs[0]
     return EvalResult(
         metrics=scores.metrics,
         constant=scores.constant,
         task_versions=scores.versions,
         samples=scores.samples,
         seconds=scores.seconds,
+        noise=noise,
+        notices=tuple(scores.notices),
     )
 
 
@@ -110,6 +116,17 @@ def _refuse_long_answers(task: OwnTask, max_length: int) -> None:
         raise TaskError(f"{OWN}: max_new_tokens is {asked}, but this model takes {max_length} tokens in all. Lower it.")
 
 
+def _score_all(
+    lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec, directory: Path, on_progress: OnProgress | None
+) -> Scores:
+    directory.mkdir(exist_ok=True)
+    scores = Scores()
+    for task in loaded:
+        with quietly(on_progress), code_execution(scoring):
+            _score_task(lm, task, scoring, directory, scores)
+    return scores
+
+
 def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Path, scores: Scores) -> None:
     started = time.monotonic()
     tracker = start_tracker(directory)
@@ -118,8 +135,9 @@ def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Pat
     metrics = dict(_read_metrics(results))
     for item in task.items:
         if isinstance(item, OwnTask):
-            metrics = _own_metrics(samples[OWN])
-            scores.constant |= _constant_metrics(item, samples[OWN])
+            metrics = _named(own_metrics([{name: row[name] for name in row["metrics"]} for row in samples[OWN]]))
+            scores.notices += item.take_notices()
+            scores.constant |= _constant_metrics(item, samples[OWN], metrics)
     scores.metrics |= metrics
     scores.versions |= {name: str(version) for name, version in results["versions"].items()}
     scores.samples |= write_files(tracker, directory, results, samples)
@@ -171,16 +189,16 @@ def _read_metrics(results: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
             )
 
 
-def _own_metrics(samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    """The user's metrics with their errors, which lm-evaluation-harness knows for plain means only."""
-    names = [name for name in AGGREGATIONS if name in samples[0]]
-    metrics = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
-    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
+def _constant_metrics(task: OwnTask, samples: Sequence[Mapping[str, Any]], metrics: Iterable[str]) -> dict[str, Metric]:
+    names = [name.removeprefix(f"{OWN}/") for name in metrics]
+    best = best_constants(task.own, task.grader, [sample["doc"] for sample in samples], names)
+    # What the user's function makes of a constant answer is no news about the model.
+    task.take_notices()
+    return _named(best)
 
 
-def _constant_metrics(task: OwnTask, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
-    best = best_constants(task.own, [sample["doc"] for sample in samples], list(samples[0]))
-    return {f"{OWN}/{name}": metric for name, metric in best.items()}
+def _named(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    return {f"{OWN}/{name}": metric for name, metric in metrics.items()}
 
 
 def _is_finite(value: object) -> bool:

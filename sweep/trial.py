@@ -201,6 +201,7 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
         own=around.prepared.own(config.split),
         output=around.directory.eval,
         on_progress=lambda done, total: around.on_progress(Progress("score", done, total, None)),
+        repeat=config.repeat,
     )
     course.seconds["score"] = time.monotonic() - began
     return result
