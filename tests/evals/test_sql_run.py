@@ -7,7 +7,7 @@ import pytest
 
 from evals.tasks.sql_run import Database, SqlError, same_rows
 
-ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r)"
+ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) "
 
 
 def database() -> Database:
@@ -50,12 +50,12 @@ def test_a_query_reads_and_does_nothing_else(query: str, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("query", [f"{ENDLESS} SELECT COUNT(*) FROM r", f"{ENDLESS} SELECT x FROM r"])
+@pytest.mark.parametrize("query", ["SELECT COUNT(*) FROM r", "SELECT x FROM r"])
 def test_a_query_without_end_is_ended(query: str) -> None:
     began = time.monotonic()
 
     with pytest.raises(SqlError):
-        database().query(query)
+        database().query(ENDLESS + query)
 
     assert time.monotonic() - began < 10
 
@@ -66,7 +66,7 @@ def test_a_query_without_end_is_ended(query: str) -> None:
         "ATTACH 'other.db' AS other",
         "PRAGMA journal_mode = WAL",
         "CREATE VIRTUAL TABLE v USING fts5(a)",
-        f"CREATE TABLE t AS {ENDLESS} SELECT x FROM r",
+        "CREATE TABLE t AS " + ENDLESS + "SELECT x FROM r",  # noqa: S608
         "CREATE TABLE t (",
     ],
 )
