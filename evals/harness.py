@@ -19,6 +19,7 @@ from lm_eval.tasks import TaskManager
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
 from evals.judge.tasks import JUDGED, build_judged
+from evals.noise import noise_between, repeat_directory
 from evals.offline import reading_from
 from evals.quiet import OnProgress, quietly
 from evals.recorded import doc_sha256, template_sha256
@@ -43,6 +44,7 @@ class Scores:
     docs: dict[str, str] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 def score(  # noqa: PLR0913
@@ -54,25 +56,22 @@ def score(  # noqa: PLR0913
     output: Path,
     library: TaskLibrary | None = None,
     on_progress: OnProgress | None = None,
+    repeat: int = 1,
 ) -> EvalResult:
     """Score a model on tasks and write lm-evaluation-harness's result and sample files into `output`.
 
-    `output` is replaced whole. A library that is kept between calls spares loading benchmarks again. Raises TaskError
-    before anything is scored, and RunError where the files could not be written.
+    `output` is replaced whole. A library that is kept between calls spares loading benchmarks again. With `repeat` the
+    model is scored so many times: the first gives the scores, all together the noise, and later files go to
+    `output`/repeat-2 and so on. Raises TaskError before anything is scored, and RunError where files could not be
+    written.
     """
     loaded = load_tasks(tasks, scoring, own=own, library=library or TaskLibrary())
     _check_model(lm, loaded, scoring)
-    scores = Scores()
     with replaced(output) as directory:
-        for task in loaded:
-            with (
-                quietly(on_progress),
-                reading_from(scoring.data_root),
-                sentence_splitter(task.data_names, scoring.data_root),
-                # Innermost: the metric that runs programs comes from here, wherever other metrics are read from.
-                code_execution(scoring, task.read_prompts()),
-            ):
-                _score_task(lm, task, scoring, directory, scores)
+        directories = [directory, *(repeat_directory(directory, number) for number in range(2, repeat + 1))]
+        runs = [_score_all(lm, loaded, scoring, where, on_progress) for where in directories]
+        noise = noise_between(directories) if repeat > 1 else {}
+    scores = runs[0]
     return EvalResult(
         metrics=scores.metrics,
         constant=scores.constant,
@@ -83,6 +82,8 @@ def score(  # noqa: PLR0913
         doc_sha256=scores.docs,
         samples=scores.samples,
         seconds=scores.seconds,
+        noise=noise,
+        notices=tuple(scores.notices),
     )
 
 
@@ -130,6 +131,23 @@ def _refuse_long_answers(task: OwnTask, max_length: int) -> None:
         )
 
 
+def _score_all(
+    lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec, directory: Path, on_progress: OnProgress | None
+) -> Scores:
+    directory.mkdir(exist_ok=True)
+    scores = Scores()
+    for task in loaded:
+        with (
+            quietly(on_progress),
+            reading_from(scoring.data_root),
+            sentence_splitter(task.data_names, scoring.data_root),
+            # Innermost: the metric that runs programs comes from here, wherever other metrics are read from.
+            code_execution(scoring, task.read_prompts()),
+        ):
+            _score_task(lm, task, scoring, directory, scores)
+    return scores
+
+
 def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Path, scores: Scores) -> None:
     started = time.monotonic()
     tracker = start_tracker(directory)
@@ -139,6 +157,7 @@ def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Pat
     for item in task.items:
         if isinstance(item, OwnTask):
             metrics = item.metrics(samples[item.name])
+            scores.notices += item.take_notices()
             scores.constant |= item.constants(samples[item.name])
     scores.metrics |= metrics
     scores.versions |= {name: str(version) for name, version in results["versions"].items()}

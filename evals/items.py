@@ -16,6 +16,8 @@ from evals.errors import RunError
 from evals.spec import RENDERED_TASKS
 
 SAMPLE_FILES = "samples_*.jsonl"
+REPEAT = "repeat-"
+"""Begins the directory of a repeated score, whose items are the same ones again."""
 STAMP = re.compile(r"_\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(\.\d+)?$")
 PAIR = 2
 
@@ -48,8 +50,13 @@ class Item:
 
 def read_items(directory: Path) -> list[Item]:
     """Every item of every task scored into this directory, by task, filter and place. Raises RunError for bad files."""
-    items = [item for path in sorted(directory.rglob(SAMPLE_FILES)) for item in _read_file(path)]
+    paths = [path for path in sorted(directory.rglob(SAMPLE_FILES)) if not _is_repeated(path.relative_to(directory))]
+    items = [item for path in paths for item in _read_file(path)]
     return sorted(items, key=lambda item: (item.task, item.filter, item.doc_id))
+
+
+def _is_repeated(path: Path) -> bool:
+    return any(part.startswith(REPEAT) for part in path.parts[:-1])
 
 
 def _read_file(path: Path) -> list[Item]:

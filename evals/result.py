@@ -24,6 +24,19 @@ class Metric(BaseModel):
     """Direction of the metric."""
 
 
+class Noise(BaseModel):
+    """What scoring the same model again changed in one metric: differences between models below it mean nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
+
+    flipped: float
+    """Share of items whose score differs."""
+    largest: float
+    """Largest difference between two scores of one item."""
+    n: int
+    """Items compared."""
+
+
 class EvalResult(BaseModel):
     """Every metric of one model on some tasks."""
 
@@ -47,3 +60,7 @@ class EvalResult(BaseModel):
     """Per-item files by task, relative to the evaluation directory."""
     seconds: Mapping[str, float]
     """Wall time by task."""
+    noise: Mapping[str, Noise] = {}
+    """By `task/metric`, what scoring again changed; `task/answer` compares the answers themselves."""
+    notices: tuple[str, ...] = ()
+    """What a person should know before trusting the scores, such as answers that could not be graded."""

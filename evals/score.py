@@ -29,10 +29,12 @@ def score_model(  # noqa: PLR0913
     quantization: QuantizationSpec | None = None,
     device: torch.device | None = None,
     on_progress: OnProgress | None = None,
+    repeat: int = 1,
 ) -> EvalResult:
     """Score a base model, a base model with a PEFT adapter, or a full checkpoint on tasks.
 
-    Files go to `output`, which is replaced whole. Raises TaskError and ModelError for what cannot be asked or loaded.
+    Files go to `output`, which is replaced whole; with `repeat` the model is scored so many times, to see the noise.
+    Raises TaskError and ModelError for what cannot be asked or loaded.
     """
     library = TaskLibrary()
     # Tasks are checked first: loading a large model only to hear of a misspelt task would be a pity.
@@ -47,4 +49,4 @@ def score_model(  # noqa: PLR0913
             adapter=adapter,
             checkpoint=checkpoint,
         )
-    return score(lm, tasks, scoring, own=own, output=output, library=library, on_progress=on_progress)
+    return score(lm, tasks, scoring, own=own, output=output, library=library, on_progress=on_progress, repeat=repeat)

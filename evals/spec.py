@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 
 class Spec(BaseModel):
@@ -124,7 +124,8 @@ OWN = "own"
 RENDERED_TASKS = frozenset({OWN, "judge_pairs", "judge_score"})
 """Tasks over the user's own rows, whose prompts are rendered already."""
 
-AnswerType = Literal["none", "text", "json", "label"]
+AnswerType = Literal["none", "text", "json", "label", "sql"]
+LabelBy = Literal["likelihood", "generation"]
 
 
 class OwnRow(Spec):
@@ -140,6 +141,19 @@ class OwnRow(Spec):
     """The completion as the user wrote it, which generated answers are compared with."""
     group: str | None = None
     """Items of one group are not independent."""
+    sql_schema: str | None = None
+    """Statements that make this row's tables, and their rows where it has some."""
+
+
+class GraderSpec(Spec):
+    """A Python function of the user's that grades answers."""
+
+    file: Path
+    """The file it stands in: a copy, made when the data were prepared."""
+    function: str
+    """Its name."""
+    sha256: str
+    """Hash of the file: another grader gives other scores."""
 
 
 class OwnDataSpec(Spec):
@@ -157,3 +171,11 @@ class OwnDataSpec(Spec):
     """Strings that end a generated answer."""
     max_new_tokens: int = Field(64, gt=0)
     """Longest generated answer."""
+    label_by: LabelBy = "likelihood"
+    """Where answers are labels: the most likely one counts, or the generated one."""
+    json_schema: Mapping[str, JsonValue] | None = None
+    """What JSON answers must look like."""
+    sql_schema: str | None = None
+    """Statements that make the tables of all rows that bring none."""
+    grader: GraderSpec | None = None
+    """A function that grades answers besides."""

@@ -195,10 +195,12 @@ def score_model(  # noqa: PLR0913
     quantization: QuantizationSpec | None = None,
     own: OwnDataSpec | None = None,
     cache: Path | None = None,
+    repeat: int = 1,
 ) -> EvalResult:
     """Score a model, with an adapter on it or not, and write lm-evaluation-harness's files into `output`.
 
-    `own` is what the task `own` means; `own_data` makes it from a run. Raises TaskError and ModelError.
+    `own` is what the task `own` means; `own_data` makes it from a run. `repeat` scores so many times to see the noise.
+    Raises TaskError and ModelError.
     """
     from evals import score
 
@@ -211,16 +213,18 @@ def score_model(  # noqa: PLR0913
         own=own,
         adapter=adapter,
         quantization=quantization,
+        repeat=repeat,
     )
 
 
-def score_trial(
+def score_trial(  # noqa: PLR0913
     trial: Path,
     *,
     output: Path,
     tasks: Sequence[TaskSpec] = (),
     cache: Path | None = None,
     benchmarks: Path | None = None,
+    repeat: int = 1,
 ) -> EvalResult:
     """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named.
 
@@ -247,6 +251,7 @@ def score_trial(
         adapter=directory.checkpoint if method is not None and not whole_model else None,
         checkpoint=directory.checkpoint if whole_model else None,
         quantization=None if method is None else method.quantization,
+        repeat=repeat,
     )
 
 

@@ -33,4 +33,6 @@ def copy_bundled_study(name: str, to: Path) -> list[Path]:
 
 
 def _data_files(data: DataSpec, root: Path) -> list[Path]:
-    return [root / value for value in (data.train, data.validation, data.test) if isinstance(value, str)]
+    grader = None if data.grader is None else data.grader.partition(":")[0]
+    named = (data.train, data.validation, data.test, data.json_schema, data.sql_schema, grader)
+    return [root / value for value in named if isinstance(value, str)]

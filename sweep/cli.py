@@ -179,6 +179,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Read models and benchmarks from here, and fetch nothing.")
     ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Score so many times and show the share of items that flip.")] = 1,
 ) -> None:
     """Score any model or adapter on its own."""
     generation = read_gen_kwargs(",".join(gen_kwargs or ()))
@@ -189,7 +190,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     )
     where = cache or default_cache()
     if (Path(model) / "config.yaml").is_file():
-        result = api.score_trial(Path(model), output=output_path, tasks=chosen, cache=where, benchmarks=data_root)
+        result = api.score_trial(
+            Path(model), output=output_path, tasks=chosen, cache=where, benchmarks=data_root, repeat=repeat
+        )
     else:
         if not chosen:
             raise InputError("Name the --tasks, such as --tasks mmlu,gsm8k.")
@@ -205,6 +208,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
             quantization=QuantizationSpec() if load_in_4bit else None,
             own=api.own_data(RunDirectory(study), split, cache=where) if asks_own and study is not None else None,
             cache=where,
+            repeat=repeat,
         )
     console.print(display.scores_table(result))
     console.print(f"per-item answers: {output_path}")

@@ -49,6 +49,8 @@ class TrialConfig(Spec):
     """What is scored."""
     scoring: ScoringSpec
     """How it is scored."""
+    repeat: int = Field(1, ge=1)
+    """Times that it is scored; more than once shows how much scores move by themselves."""
     deadline_seconds: float | None = None
     """Wall time after which the trial is ended."""
 
@@ -109,6 +111,7 @@ def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"]
         split="validation" if phase == "baseline" else "test",
         tasks=spec.evaluation.search if phase == "baseline" else spec.evaluation.confirm,
         scoring=_located(spec.evaluation.scoring, data_root),
+        repeat=2 if spec.evaluation.noise_floor else 1,
     )
 
 

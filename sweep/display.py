@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from evals.result import EvalResult
+from evals.result import EvalResult, Noise
 from sweep.config import TrialConfig
 from sweep.environment import Capability
 from sweep.record import TrialRecord
@@ -111,21 +111,27 @@ def bundled_table(studies: Mapping[str, str]) -> Table:
 
 
 def scores_table(result: EvalResult) -> Table:
-    """Scores of one model, one metric a row."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Scores of one model, one metric a row; where it was scored again, the share of items that flipped."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=escape("\n".join(result.notices)) or None)
     table.add_column("metric")
-    for name in ("value", "stderr", "items", "best constant answer"):
+    repeated = ("flipped", "largest change") if result.noise else ()
+    for name in ("value", "stderr", "items", "best constant answer", *repeated):
         table.add_column(name, justify="right")
     for name, metric in result.metrics.items():
-        constant = result.constant.get(name)
+        constant, noise = result.constant.get(name), result.noise.get(name)
         table.add_row(
-            name,
+            escape(name),
             f"{metric.value:.4f}",
             "" if metric.stderr is None else f"{metric.stderr:.4f}",
             str(metric.n),
             "" if constant is None else f"{constant.value:.4f}",
+            *(_noise_cells(noise) if result.noise else ()),
         )
     return table
+
+
+def _noise_cells(noise: Noise | None) -> tuple[str, str]:
+    return ("", "") if noise is None else (f"{noise.flipped:.2%}", f"{noise.largest:.2g}")
 
 
 def outcome_table(base: TrialRecord | None, finalists: Mapping[str, Sequence[TrialRecord]]) -> Table:

@@ -7,9 +7,9 @@ PEFT wherever they have one, so that a setting can be carried over from a traini
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
-from evals.spec import ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
+from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
 
 MethodKind = Literal["lora", "qlora", "full"]
 Scalar = bool | int | float | str | None
@@ -40,8 +40,16 @@ class DataSpec(Spec):
     """System message put before every conversation that has none."""
     apply_chat_template: bool | None = None
     """Format rows with the model's chat template; without it, wherever the model has one and rows are not `text`."""
-    answer: Literal["auto", "text", "json", "label"] = "auto"
+    answer: Literal["auto", "text", "json", "label", "sql"] = "auto"
     """What the answers are, which decides how they are scored; `auto` looks at the training answers."""
+    label_by: LabelBy = "likelihood"
+    """For labels: score the most likely label, or the one that the model writes."""
+    json_schema: str | Mapping[str, JsonValue] | None = None
+    """For JSON: a JSON schema that answers must follow, as a file (relative to the study file) or written here."""
+    sql_schema: str | None = None
+    """For SQL: the column with each row's CREATE TABLE and INSERT statements, or a .sql file for all rows."""
+    grader: str | None = None
+    """A function of your own that grades answers besides, as `file.py:function`; the file lies beside the study."""
     hub_config: str | None = None
     """Configuration of a Hub data set."""
     hub_revision: str | None = None
@@ -50,6 +58,11 @@ class DataSpec(Spec):
     """Use only the first so many rows of the file, after those that do not fit are left out."""
     max_bad_rows: float = Field(0.01, ge=0)
     """Rows that may not fit before the study is refused: a share of all rows below 1, a number from 1 on."""
+
+
+def is_sql_file(name: str) -> bool:
+    """Whether `data.sql_schema` names a file; all else is the name of a column."""
+    return name.lower().endswith(".sql")
 
 
 class PeftSpec(Spec):
@@ -166,6 +179,8 @@ class EvaluationSpec(Spec):
     """Tasks for the base model and the finalists; the user's own data are their test split."""
     scoring: ScoringSpec = ScoringSpec()
     """Settings that all tasks share."""
+    noise_floor: bool = True
+    """Score the base model twice and report the share of items that flip: no smaller difference means anything."""
 
 
 class ObjectiveSpec(Spec):

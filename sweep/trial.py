@@ -218,6 +218,7 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
         output=around.directory.eval,
         library=around.library,
         on_progress=lambda done, total: around.on_progress(Progress("score", done, total, None)),
+        repeat=config.repeat,
     )
     course.seconds["score"] = time.monotonic() - began
     return result

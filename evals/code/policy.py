@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import evaluate  # type: ignore[import-untyped]
+import evaluate
 import lm_eval.tasks
 
 from evals.code.code_eval import GRADER, NAME, CodeEval, Grader

@@ -1,86 +1,62 @@
 """Compare one generated answer with the expected one, by the kind of answer.
 
-Form and content are graded apart for JSON: `json_valid` asks that the whole answer parses, while `exact_match` and
-`field_match` look at the first JSON value found in it, so that a right answer inside a Markdown fence counts as right
-but not as valid. Torch-free.
+A grader is built once for a task, because some need all rows (which fields there are) or a file (the user's own
+function). Each answer then gives values by metric; a metric that an item cannot have is left out for it, and what
+could not be found in an answer at all is marked `no_answer`. Torch-free.
 """
 
-import json
-import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-from evals.spec import AnswerType
+from evals.spec import AnswerType, OwnDataSpec, OwnRow
+from evals.tasks.aggregate import AGGREGATIONS, NO_LABEL
+from evals.tasks.json_answers import build_json_grader
+from evals.tasks.overlap import chrf, rouge_l
+from evals.tasks.sql_answers import build_sql_grader
+from evals.tasks.user_grader import UserGrader
 
 Grade = float | tuple[float, float] | tuple[str, str]
 """A score; a numerator and denominator; or the expected and the given label. Pairs need all items to become a score."""
 Grades = Mapping[str, Grade]
-
-FENCE = re.compile(r"```[A-Za-z0-9]*\s*\n(.*?)```", re.DOTALL)
-OPENING = re.compile(r"[{\[]")
-NO_LABEL = ""
-# A model that has lost its way repeats brackets, and trying each of thousands takes minutes.
-MAX_OPENINGS = 20
+Grader = Callable[[OwnRow, str], Grades]
+"""Grades one answer to one row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A JSON value that was found in an answer."""
+class AnswerGrader:
+    """What grades the answers to some rows."""
 
-    value: object
+    by_kind: Grader
+    by_user: UserGrader | None
+
+    def __call__(self, row: OwnRow, answer: str) -> Grades:
+        """Grade one answer."""
+        return {**self.by_kind(row, answer), **({} if self.by_user is None else self.by_user(row, answer))}
+
+    @property
+    def errors(self) -> Mapping[int, str]:
+        """What the user's own function failed on, by the number of the row."""
+        return {} if self.by_user is None else self.by_user.errors
+
+    def forget_errors(self) -> None:
+        """Begin anew: what follows is another model's answers, or the same model's again."""
+        if self.by_user is not None:
+            self.by_user.errors.clear()
 
 
-def grade(kind: AnswerType, expected: str, answer: str, labels: Sequence[str]) -> Grades:
-    """Grade one answer against the expected one."""
-    return GRADERS[kind](expected, answer, labels)
+def build_grader(own: OwnDataSpec, rows: Sequence[OwnRow]) -> AnswerGrader:
+    """What grades the answers to these rows. Raises TaskError where the user's own function does not work."""
+    by_user = None if own.grader is None else UserGrader(own.grader, taken=AGGREGATIONS)
+    if by_user is not None:
+        by_user.refuse_broken(rows)
+    return AnswerGrader(BUILDERS[own.answer](own, rows), by_user)
 
 
 def normalize(text: str) -> str:
     """Fold case, drop punctuation and collapse white space."""
     kept = "".join(character for character in text.casefold() if not unicodedata.category(character).startswith("P"))
     return " ".join(kept.split())
-
-
-def find_json(answer: str) -> Found | None:
-    """The whole answer as JSON; failing that, the first fenced block, or the first object or array in the text."""
-    fenced = FENCE.search(answer)
-    whole = parse_json(answer) or (parse_json(fenced.group(1)) if fenced else None)
-    return whole or _first_value(answer)
-
-
-def parse_json(text: str) -> Found | None:
-    """Parse text as one JSON value, strictly: `NaN` and `Infinity` are not JSON."""
-    try:
-        return Found(json.loads(text, parse_constant=_refuse_constant))
-    except (ValueError, RecursionError):
-        return None
-
-
-def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every plain value within a JSON value, with its path; an empty object or array is a leaf itself."""
-    members: list[tuple[str, object]] = []
-    if isinstance(value, dict):
-        members = [(f"{path}/{json.dumps(key)}", member) for key, member in value.items()]
-    elif isinstance(value, list):
-        members = [(f"{path}/{index}", member) for index, member in enumerate(value)]
-    if not members:
-        yield path, canonical(value)
-    for member_path, member in members:
-        yield from leaves(member, member_path)
-
-
-def canonical(value: object) -> str:
-    """One text for equal JSON values: key order does not count, 1 equals 1.0, and neither equals true."""
-    return json.dumps(_plain_numbers(value), sort_keys=True)
-
-
-def field_f1(expected: object, answer: object) -> float:
-    """F1 over (path, value) leaves: a missing, wrong or extra field each costs."""
-    wanted, given = Counter(leaves(expected)), Counter(leaves(answer))
-    return 2 * (wanted & given).total() / (wanted.total() + given.total())
 
 
 def find_label(answer: str, labels: Sequence[str]) -> str:
@@ -92,27 +68,19 @@ def find_label(answer: str, labels: Sequence[str]) -> str:
     return matches.pop() if len(matches) == 1 else NO_LABEL
 
 
-def _grade_text(expected: str, answer: str, labels: Sequence[str]) -> Grades:  # noqa: ARG001
+def grade_text(expected: str, answer: str) -> Grades:
+    """Whether the answer is the expected text, and how much of it."""
     return {
         "exact_match": float(answer.strip() == expected.strip()),
         "normalized_match": float(normalize(answer) == normalize(expected)),
+        "chrf": chrf(expected, answer),
+        "rouge_l": rouge_l(expected, answer),
         "no_answer": float(not answer.strip()),
     }
 
 
-def _grade_json(expected: str, answer: str, labels: Sequence[str]) -> Grades:  # noqa: ARG001
-    found = find_json(answer)
-    # A held-out row may not be JSON though the training answers are: its text is then the value.
-    wanted = (parse_json(expected) or Found(expected.strip())).value
-    return {
-        "exact_match": float(found is not None and canonical(found.value) == canonical(wanted)),
-        "field_match": 0.0 if found is None else field_f1(wanted, found.value),
-        "json_valid": float(parse_json(answer) is not None),
-        "no_answer": float(found is None),
-    }
-
-
-def _grade_label(expected: str, answer: str, labels: Sequence[str]) -> Grades:
+def grade_label(expected: str, answer: str, labels: Sequence[str]) -> Grades:
+    """Whether the answer names the expected label."""
     named = find_label(answer, labels)
     return {
         "exact_match": float(answer.strip() == expected.strip()),
@@ -122,37 +90,22 @@ def _grade_label(expected: str, answer: str, labels: Sequence[str]) -> Grades:
     }
 
 
-def _grade_none(expected: str, answer: str, labels: Sequence[str]) -> Grades:  # noqa: ARG001
-    return {}
+def _build_none(_: OwnDataSpec, __: Sequence[OwnRow]) -> Grader:
+    return lambda _row, _answer: {}
 
 
-GRADERS: Mapping[AnswerType, Callable[[str, str, Sequence[str]], Grades]] = {
-    "none": _grade_none,
-    "text": _grade_text,
-    "json": _grade_json,
-    "label": _grade_label,
+def _build_text(_: OwnDataSpec, __: Sequence[OwnRow]) -> Grader:
+    return lambda row, answer: grade_text(row.answer, answer)
+
+
+def _build_label(own: OwnDataSpec, _: Sequence[OwnRow]) -> Grader:
+    return lambda row, answer: grade_label(row.answer, answer, own.labels)
+
+
+BUILDERS: Mapping[AnswerType, Callable[[OwnDataSpec, Sequence[OwnRow]], Grader]] = {
+    "none": _build_none,
+    "text": _build_text,
+    "json": build_json_grader,
+    "label": _build_label,
+    "sql": build_sql_grader,
 }
-
-
-def _first_value(answer: str) -> Found | None:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    for opening in islice(OPENING.finditer(answer), MAX_OPENINGS):
-        try:
-            return Found(decoder.raw_decode(answer, opening.start())[0])
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON.")
-
-
-def _plain_numbers(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain_numbers(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_plain_numbers(member) for member in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

@@ -6,7 +6,7 @@ label. The answer comes first, because readers of sample files take the first re
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -18,14 +18,14 @@ from evals.errors import TaskError
 from evals.models.scored import COMPLETION_REQUEST
 from evals.result import Metric
 from evals.spec import OWN, OwnDataSpec, OwnRow, ScoringSpec, TaskSpec
-from evals.tasks.aggregate import AGGREGATIONS
-from evals.tasks.answers import Grade, Grades, grade
+from evals.tasks.aggregate import AGGREGATIONS, NO_LABEL, aggregation_of
+from evals.tasks.answers import AnswerGrader, Grade, Grades, build_grader
 
 MAX_RANKED_LABELS = 64
 """With more labels than this, asking for the likelihood of each costs more than a generated answer."""
 TIE = 1e-6
 """Log-likelihoods closer than this are the same: in bfloat16 many are exactly so."""
-NOT_FOR_CONSTANTS = frozenset({"loss", "bits_per_byte", "no_answer", "tied"})
+NOT_FOR_CONSTANTS = frozenset({"loss", "bits_per_byte", "no_answer", "unjudged", "grader_error", "tied"})
 
 
 class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
@@ -39,9 +39,12 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
     ) -> None:
         self.own = own
         self.name = name
-        self.rows = [row.model_dump() for row in rows]
-        self.generates = generate and own.answer != "none"
-        self.ranked_labels = own.labels if len(own.labels) <= MAX_RANKED_LABELS and own.answer == "label" else ()
+        self.rows = [row.model_dump(exclude_none=True) for row in rows]
+        # A user's own grader can judge the continuation of plain text, which has no answer to compare with.
+        self.generates = generate and (own.answer != "none" or own.grader is not None)
+        self.ranked_labels = own.labels if _are_ranked(own) else ()
+        self.grader = build_grader(own, rows)
+        self._names = dict.fromkeys(AGGREGATIONS)
         generation = {"until": list(own.stop), "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0}
         super().__init__()
         # The base class would take a whole configuration for the task's name.
@@ -98,29 +101,43 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
         remaining = list(results)
         grades: dict[str, Grade] = {}
         if self.generates:
-            grades |= grade(self.own.answer, doc["answer"], remaining.pop(0), self.own.labels)
+            grades |= self.grader(OwnRow.model_validate(doc), remaining.pop(0))
         grades |= grade_completion(doc["prompt"], doc["completion"], *remaining.pop(0))
         if self.ranked_labels:
-            grades |= grade_ranking(doc["answer"], self.ranked_labels, [logprob for logprob, _ in remaining])
+            ranked = grade_ranking(doc["answer"], self.ranked_labels, [logprob for logprob, _ in remaining])
+            # Generated text that names no label is shown even where it does not count.
+            grades |= {**ranked, "no_answer": max(grades.get("no_answer", 0.0), ranked["no_answer"])}
+        self._names |= dict.fromkeys(grades)
         return grades
+
+    def take_notices(self) -> list[str]:
+        """What a person should know of the grading since this was last asked."""
+        errors = dict(self.grader.errors)
+        self.grader.forget_errors()
+        if not errors:
+            return []
+        row, first = next(iter(errors.items()))
+        return [f"{OWN}: the grader failed on {len(errors)} rows, which its metrics leave out; row {row}: {first}"]
 
     def aggregation(self) -> dict[str, Any]:
         """How each metric's values become one number."""
-        return {name: aggregation.value for name, aggregation in AGGREGATIONS.items()}
+        return {name: aggregation_of(name).value for name in self._names}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of each metric."""
-        return {name: aggregation.higher_is_better for name, aggregation in AGGREGATIONS.items()}
+        return {name: aggregation_of(name).higher_is_better for name in self._names}
 
     def metrics(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """Metrics with their errors, which lm-evaluation-harness knows for plain means only, by `task/metric`."""
-        names = [name for name in AGGREGATIONS if name in samples[0]]
-        found = {f"{OWN}/{name}": AGGREGATIONS[name].metric([sample[name] for sample in samples]) for name in names}
-        return {name: metric for name, metric in found.items() if math.isfinite(metric.value)}
+        graded = [{name: sample[name] for name in sample["metrics"]} for sample in samples]
+        return {f"{OWN}/{name}": metric for name, metric in own_metrics(graded).items()}
 
     def constants(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """The same metrics for the best constant answer."""
-        best = best_constants(self.own, [sample["doc"] for sample in samples], list(samples[0]))
+        names = dict.fromkeys(name for sample in samples for name in sample["metrics"])
+        best = best_constants(self.own, self.grader, [sample["doc"] for sample in samples], names)
+        # What the user's function makes of a constant answer is no news about the model.
+        self.take_notices()
         return {f"{OWN}/{name}": metric for name, metric in best.items()}
 
 
@@ -180,19 +197,44 @@ def grade_ranking(expected: str, labels: Sequence[str], logprobs: Sequence[float
     best = max(logprobs)
     leading = [label for label, logprob in zip(labels, logprobs, strict=True) if best - logprob <= TIE]
     # A diverged model's log-likelihoods are not numbers, and lead nobody.
-    given = leading[0] if leading else ""
+    given = leading[0] if leading else NO_LABEL
     return {
         "accuracy": float(given == expected.strip()),
         "macro_f1": (expected.strip(), given),
+        "no_answer": float(not leading),
         "tied": float(len(leading) > 1),
     }
 
 
-def best_constants(own: OwnDataSpec, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Metric]:
+def own_metrics(graded: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    """Metrics with their errors, which lm-evaluation-harness knows for plain means only.
+
+    A metric is taken over the rows that have it; one that is not a finite number is left out, as it says nothing.
+    """
+    found = dict.fromkeys(name for grades in graded for name in grades)
+    metrics = {
+        name: aggregation_of(name).metric([grades[name] for grades in graded if name in grades]) for name in found
+    }
+    return {name: metric for name, metric in metrics.items() if math.isfinite(metric.value)}
+
+
+def best_constants(
+    own: OwnDataSpec, grader: AnswerGrader, rows: Sequence[Mapping[str, Any]], metrics: Iterable[str]
+) -> dict[str, Metric]:
     """The best that one and the same answer to every row would score, for each metric that answers have."""
-    scored: dict[str, list[Metric]] = {}
-    for candidate in own.constant_answers:
-        graded = [grade(own.answer, row["answer"], candidate, own.labels) for row in rows]
-        for name in graded[0].keys() & set(metrics) - NOT_FOR_CONSTANTS:
-            scored.setdefault(name, []).append(AGGREGATIONS[name].metric([grades[name] for grades in graded]))
-    return {name: max(found, key=lambda metric: metric.value) for name, found in sorted(scored.items())}
+    asked = set(metrics) - NOT_FOR_CONSTANTS
+    graded: list[list[Grades]] = [[] for _ in own.constant_answers]
+    for row in map(OwnRow.model_validate, rows):
+        # Row by row, because what an answer is compared with may be dear to make.
+        for grades, candidate in zip(graded, own.constant_answers, strict=True):
+            grades.append(grader(row, candidate))
+    best: dict[str, Metric] = {}
+    for scored in map(own_metrics, graded):
+        for name, metric in scored.items():
+            if name in asked and (name not in best or metric.value > best[name].value):
+                best[name] = metric
+    return dict(sorted(best.items()))
+
+
+def _are_ranked(own: OwnDataSpec) -> bool:
+    return own.answer == "label" and own.label_by == "likelihood" and len(own.labels) <= MAX_RANKED_LABELS

@@ -29,6 +29,8 @@ def answer_type(answers: Sequence[str], spec: DataSpec, *, shape: str) -> Answer
         _refuse_broken_json(answers)
     if spec.answer != "auto":
         return spec.answer
+    if spec.sql_schema is not None:
+        return "sql"
     if all(_json_structure(answer) is not None for answer in answers):
         return "json"
     return "label" if _are_labels(answers) else "text"
@@ -36,9 +38,11 @@ def answer_type(answers: Sequence[str], spec: DataSpec, *, shape: str) -> Answer
 
 def check_answer_policy(spec: DataSpec, shape: str) -> None:
     """Raise DataError for a type that the shape cannot have."""
-    if shape == "text" and spec.answer != "auto":
+    named = [] if spec.answer == "auto" else ["answer"]
+    named += [key for key in ("json_schema", "sql_schema") if getattr(spec, key) is not None]
+    if shape == "text" and named:
         raise DataError(
-            "data.answer: rows of plain text have no answers. Leave this key out, or use prompt + completion."
+            f"data.{named[0]}: rows of plain text have no answers. Leave this key out, or use prompt + completion."
         )
 
 

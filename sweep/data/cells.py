@@ -7,6 +7,7 @@ JSON on one line, so that a file may hold the object itself.
 import json
 import math
 
+from evals.tasks.sql_run import Database, SqlError
 from sweep.data.rows import Message, UnfitError, listed, quoted
 
 NAMED_TYPES = {bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object"}
@@ -56,6 +57,18 @@ def group(value: object, column: str) -> str:
     if _is_missing(value) or value == "":
         raise UnfitError(f"group column {column} is empty")
     return answer(value, f"group column {column}")
+
+
+def sql_schema(value: object, column: str) -> str:
+    """Statements that make at least one table in SQLite."""
+    statements = text(value, column)
+    try:
+        made = Database(statements).tables()
+    except SqlError as error:
+        raise UnfitError(f"{column} is no schema that SQLite runs: {error}") from error
+    if not made:
+        raise UnfitError(f"{column} makes no table: {quoted(statements)}")
+    return statements
 
 
 def _message(item: object, place: str) -> Message:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.data.answers import answer_type, check_answer_policy
+from sweep.data.grading import read_grading
 from sweep.data.rows import refuse_too_many
 from sweep.data.shapes import FittedRows, fit_rows
 from sweep.data.source import Source, find_sources, shares
@@ -23,6 +24,10 @@ def check_files(spec: DataSpec, data_root: Path, *, seed: int = 0) -> list[str]:
         sources = find_sources(spec, data_root=data_root)
     except DataError as error:
         return [str(error)]
+    try:
+        read_grading(spec, data_root)
+    except DataError as error:
+        problems.append(str(error))
     files: dict[str, FittedRows] = {}
     for split, source in sources.items():
         try:

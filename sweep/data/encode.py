@@ -38,6 +38,7 @@ class EncodedRow:
             completion=self.rendered.completion,
             answer=self.row.answer,
             group=self.row.group,
+            sql_schema=self.row.sql_schema,
         )
 
 

@@ -2,8 +2,9 @@
 
     sources ─ read ─ shapes ─► rows that fit ─ template ─ tokens ─ split ─► prepared directory
 
-The key covers the files' content, the data settings, the tokenizer and its chat template, the length limit and the
-seed. The split of a row depends on the seed and on its own content or group, never on the model.
+The key covers the files' content, what answers are graded with, the data settings, the tokenizer and its chat
+template, the length limit and the seed. The split of a row depends on the seed and on its own content or group, never
+on the model.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from sweep.data.answers import answer_type, constant_answers
 from sweep.data.check import fit_sources
 from sweep.data.encode import EncodedFile, EncodedRow, Encoder
+from sweep.data.grading import Grading, read_grading
 from sweep.data.prepared import Manifest, PreparedData, is_prepared, read_prepared, write_prepared
 from sweep.data.rows import BadRow
 from sweep.data.source import Source, find_sources, shares
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PreparedData", "prepare", "read_prepared"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the same input would be prepared differently."""
 MIN_NEW_TOKENS = 16
 
@@ -48,7 +50,8 @@ def prepare(  # noqa: PLR0913
     Raises DataError where the files, their rows or the splits cannot be used as the study asks.
     """
     sources = find_sources(spec, data_root=data_root)
-    target = directory / _key(spec, sources, tokenizer, max_length=max_length, seed=seed)
+    grading = read_grading(spec, data_root)
+    target = directory / _key(spec, sources, grading, tokenizer, max_length=max_length, seed=seed)
     if is_prepared(target):
         return read_prepared(target)
     files = fit_sources(spec, sources)
@@ -62,12 +65,14 @@ def prepare(  # noqa: PLR0913
     }
     splits = _split_rows(encoded, spec, seed)
     dropped = tuple(bad for file in encoded.values() for bad in file.bad)
-    return write_prepared(target, _describe(splits, dropped, spec, shape, tokenizer), splits)
+    manifest = _describe(splits, dropped, spec, shape, grading, tokenizer)
+    return write_prepared(target, manifest, splits, grader=None if grading.grader is None else grading.grader.content)
 
 
-def _key(
+def _key(  # noqa: PLR0913
     spec: DataSpec,
     sources: Mapping[str, Source],
+    grading: Grading,
     tokenizer: "PreTrainedTokenizerBase",
     *,
     max_length: int,
@@ -76,6 +81,7 @@ def _key(
     decides = {
         "format": FORMAT_VERSION,
         "files": {split: source.sha256() for split, source in sources.items()},
+        "grading": dict(grading.sha256()),
         "spec": spec.model_dump(mode="json"),
         "tokenizer": _tokenizer_sha256(tokenizer),
         "max_length": max_length,
@@ -109,8 +115,13 @@ def _split_rows(encoded: Mapping[str, EncodedFile], spec: DataSpec, seed: int) -
     return {split: {**divided, **explicit}[split] for split in SPLITS}
 
 
-def _describe(
-    splits: Splits, dropped: tuple[BadRow, ...], spec: DataSpec, shape: str, tokenizer: "PreTrainedTokenizerBase"
+def _describe(  # noqa: PLR0913, PLR0917
+    splits: Splits,
+    dropped: tuple[BadRow, ...],
+    spec: DataSpec,
+    shape: str,
+    grading: Grading,
+    tokenizer: "PreTrainedTokenizerBase",
 ) -> Manifest:
     digests = {split: [encoded.row.digest() for encoded in rows] for split, rows in splits.items()}
     answers = [encoded.row.answer for encoded in splits["train"]]
@@ -119,7 +130,10 @@ def _describe(
     longest = 0 if answer == "none" else max(encoded.tokens.completion_length for encoded in splits["train"])
     return Manifest(
         rows={split: len(rows) for split, rows in splits.items()},
-        sha256={split: hashlib.sha256("\n".join(found).encode()).hexdigest() for split, found in digests.items()},
+        sha256={
+            **{split: hashlib.sha256("\n".join(found).encode()).hexdigest() for split, found in digests.items()},
+            **grading.sha256(),
+        },
         dropped=dropped,
         leaks=_leaks(digests),
         answer=answer,
@@ -127,6 +141,10 @@ def _describe(
         constant_answers=constant_answers(answers, answer),
         stop=end_of_turn([encoded.rendered for encoded in splits["train"]], answers, tokenizer),
         max_new_tokens=max(MIN_NEW_TOKENS, 2 * longest),
+        label_by=spec.label_by,
+        json_schema=grading.json_schema,
+        sql_schema=grading.sql_schema,
+        grader=None if grading.grader is None else grading.grader.function,
     )
 
 

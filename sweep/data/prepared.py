@@ -4,6 +4,7 @@
   prepared.json        what was made of the user's data; a directory without it is not read
   <split>.jsonl        one OwnRow a line, which scoring asks
   <split>.parquet      input_ids and completion_mask, which training reads
+  grader.py            the user's own grader, where the study names one
 
 A Dataset is made from the Parquet file in memory, so that `datasets` and TRL keep no cache of it beside the rows.
 """
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-from evals.spec import AnswerType, OwnDataSpec, Spec
+from evals.spec import AnswerType, GraderSpec, LabelBy, OwnDataSpec, Spec
 from sweep.data.encode import EncodedRow
 from sweep.data.rows import BadRow
 from sweep.data.tokens import Tokens
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SplitName = Literal["train", "validation", "test"]
 MANIFEST = "prepared.json"
+GRADER = "grader.py"
 
 
 class Manifest(Spec):
@@ -39,7 +41,7 @@ class Manifest(Spec):
     rows: Mapping[str, int]
     """Rows by split."""
     sha256: Mapping[str, str]
-    """Fingerprint of the rows of each split, in order."""
+    """Fingerprint of the rows of each split, in order, and of each thing that answers are graded with."""
     dropped: tuple[BadRow, ...]
     """Rows that do not fit."""
     leaks: Mapping[str, int]
@@ -54,6 +56,14 @@ class Manifest(Spec):
     """Strings that end an answer."""
     max_new_tokens: int
     """Twice the longest training answer in tokens, at least 16."""
+    label_by: LabelBy = "likelihood"
+    """How labels are scored."""
+    json_schema: Mapping[str, JsonValue] | None = None
+    """What JSON answers must look like."""
+    sql_schema: str | None = None
+    """Tables of all rows that bring none."""
+    grader: str | None = None
+    """Function in the grader's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,17 @@ class PreparedData:
             constant_answers=found.constant_answers,
             stop=found.stop,
             max_new_tokens=found.max_new_tokens,
+            label_by=found.label_by,
+            json_schema=found.json_schema,
+            sql_schema=found.sql_schema,
+            grader=self._grader(),
         )
+
+    def _grader(self) -> GraderSpec | None:
+        function = self.manifest.grader
+        if function is None:
+            return None
+        return GraderSpec(file=self.directory / GRADER, function=function, sha256=self.sha256["grader"])
 
     def dataset(self, split: SplitName) -> "Dataset":
         """The rows of a split in tokens: `input_ids`, and `completion_mask`, 1 where a token is learned."""
@@ -110,7 +130,9 @@ def read_prepared(directory: Path) -> PreparedData:
     return PreparedData(directory, manifest.rows, manifest.sha256, manifest.dropped, manifest.leaks, manifest)
 
 
-def write_prepared(directory: Path, manifest: Manifest, splits: Mapping[str, Sequence[EncodedRow]]) -> PreparedData:
+def write_prepared(
+    directory: Path, manifest: Manifest, splits: Mapping[str, Sequence[EncodedRow]], *, grader: bytes | None = None
+) -> PreparedData:
     """Write everything to a temporary directory and rename it: a reader sees all of it or nothing."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name[:16]}-"))
@@ -118,6 +140,8 @@ def write_prepared(directory: Path, manifest: Manifest, splits: Mapping[str, Seq
         for split, rows in splits.items():
             write_text(scratch / f"{split}.jsonl", "".join(f"{row.own.model_dump_json()}\n" for row in rows))
             _write_tokens(scratch / f"{split}.parquet", [row.tokens for row in rows])
+        if grader is not None:
+            (scratch / GRADER).write_bytes(grader)
         write_text(scratch / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         scratch.chmod(0o755)
         _publish(scratch, directory)

@@ -81,11 +81,14 @@ class Row:
     answer: str
     """What the assistant says, or the whole of a plain text."""
     group: str | None
+    sql_schema: str | None = None
+    """Statements that make the tables that an SQL answer asks."""
 
     def digest(self) -> str:
         """Identity of the content, whatever its file, number, group, model or template."""
         content = [[turn.role, turn.content] for turn in self.turns]
-        return hashlib.sha256(json.dumps([content, self.answer]).encode()).hexdigest()
+        asked = [] if self.sql_schema is None else [self.sql_schema]
+        return hashlib.sha256(json.dumps([content, self.answer, *asked]).encode()).hexdigest()
 
 
 def refuse_too_many(file: str, bad: Sequence[BadRow], *, total: int, limit: float) -> None:

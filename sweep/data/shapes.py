@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sweep.data import cells
 from sweep.data.rows import BadRow, Message, RawRow, RawRows, Row, UnfitError, listed, quoted
 from sweep.errors import DataError
-from sweep.spec import DataSpec
+from sweep.spec import DataSpec, is_sql_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,18 @@ def fit_rows(raw: RawRows, spec: DataSpec, *, group_required: bool) -> FittedRow
     names = _column_names(list(counts), spec, file=raw.file)
     shape = _find_shape(usual, names, spec, file=raw.file)
     group = _group_column(list(counts), spec, file=raw.file, required=group_required)
+    sql_schema = _sql_schema_column(list(counts), spec, file=raw.file)
     rows: list[Row] = []
     bad = list(raw.bad)
     for record in raw.rows:
         try:
-            rows.append(_row(record, shape, names, group))
+            rows.append(_row(record, shape, names, group, sql_schema))
         except UnfitError as error:
             bad.append(BadRow(file=raw.file, row=record.number, reason=str(error)))
     return FittedRows(raw.file, shape, rows, sorted(bad, key=lambda row: row.row), raw.total)
 
 
-def _row(record: RawRow, shape: Shape, names: Mapping[str, str], group: str | None) -> Row:
+def _row(record: RawRow, shape: Shape, names: Mapping[str, str], group: str | None, sql_schema: str | None) -> Row:
     columns = (*shape.required, *shape.optional)
     content = shape.build({ours: record.fields.get(names[ours]) for ours in columns if ours in names})
     return Row(
@@ -80,6 +81,7 @@ def _row(record: RawRow, shape: Shape, names: Mapping[str, str], group: str | No
         plain=content.plain,
         answer=content.answer,
         group=None if group is None else cells.group(record.fields.get(group), group),
+        sql_schema=None if sql_schema is None else cells.sql_schema(record.fields.get(sql_schema), sql_schema),
     )
 
 
@@ -189,6 +191,16 @@ def _group_column(found: Sequence[str], spec: DataSpec, *, file: str, required: 
     raise DataError(
         f"{file}: no column {quoted(spec.group)}, which data.group names. Columns found: {listed(found)}."
         f"{_nearest(spec.group, found)}"
+    )
+
+
+def _sql_schema_column(found: Sequence[str], spec: DataSpec, *, file: str) -> str | None:
+    column = None if spec.sql_schema is None or is_sql_file(spec.sql_schema) else spec.sql_schema
+    if column is None or column in found:
+        return column
+    raise DataError(
+        f"{file}: no column {quoted(column)}, which data.sql_schema names. Columns found: {listed(found)}."
+        f"{_nearest(column, found)}"
     )
 
 

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from evals.tasks.aggregate import AGGREGATIONS
+from evals.tasks.aggregate import AGGREGATIONS, aggregation_of
 from sweep.spec import StudySpec
+from sweep.study_file.answer_rules import LABELS, may_be_scored
 from sweep.study_file.names import nearest
 from sweep.study_file.schema import WrittenStudy
 from sweep.study_file.validation import Finding
@@ -132,17 +133,19 @@ def objective_is_scored(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
 
 def _own_objective(spec: StudySpec, name: str) -> Iterator[Finding]:
     place = _objective_place(spec)
-    depends = (("evaluation", "search"), ("data", "answer"))
-    if name not in AGGREGATIONS:
+    depends = (("evaluation", "search"), ("data", "answer"), ("data", "label_by"))
+    if name not in AGGREGATIONS and not may_be_scored(name, spec.data):
         near = nearest(name, AGGREGATIONS)
         hint = f" Did you mean 'own/{near}'?" if near else ""
         yield Finding(place, f"own has no metric {name!r}; it has {', '.join(AGGREGATIONS)}.{hint}")
         return
-    if AGGREGATIONS[name].higher_is_better != (spec.objective.direction == "maximize"):
-        better = "maximize" if AGGREGATIONS[name].higher_is_better else "minimize"
+    higher_is_better = aggregation_of(name).higher_is_better
+    if higher_is_better != (spec.objective.direction == "maximize"):
+        better = "maximize" if higher_is_better else "minimize"
         yield Finding(place, f"objective own/{name} is better the other way; write {better}: own/{name}.")
     own = next(task for task in spec.evaluation.search if task.task == OWN)
-    free = _WITHOUT_GENERATION | (_LABEL_METRICS if spec.data.answer in {"auto", "label"} else frozenset())
+    ranked = spec.data.answer in LABELS and spec.data.label_by == "likelihood"
+    free = _WITHOUT_GENERATION | (_LABEL_METRICS if ranked else frozenset())
     if not own.generate and name not in free:
         message = f"objective own/{name} needs generated answers; set generate: true for own, or minimize own/loss."
         yield Finding(place, message, depends)

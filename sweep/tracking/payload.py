@@ -26,6 +26,7 @@ MAX_ARTIFACT_BYTES = 200_000_000
 
 # A pruned trial was ended on purpose, as an interrupted one was; only what went wrong counts as failed.
 STATUS_OF_STATE: Mapping[str, RunStatus] = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+SPLITS = frozenset({"train", "validation", "test"})
 NOT_A_STEP_METRIC = frozenset({"step", "epoch", "rung", "seconds"})
 
 
@@ -196,6 +197,7 @@ def _data_sets(record: TrialRecord) -> tuple[DataSet, ...]:
     return tuple(
         DataSet(f"{Path(source).name} {split}", digest[:MAX_DIGEST_CHARACTERS], split, source)
         for split, digest in sorted(record.data_sha256.items())
+        if split in SPLITS
         for source in (sources.get(split, data.train),)
     )
 

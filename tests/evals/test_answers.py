@@ -1,90 +1,51 @@
-"""Grading one generated answer."""
+"""Grading one generated answer: text and labels."""
 
 import json
 
 import pytest
 
-from evals.tasks.answers import NO_LABEL, canonical, field_f1, find_json, find_label, grade, normalize
+from evals.spec import AnswerType, OwnDataSpec, OwnRow
+from evals.tasks.aggregate import AGGREGATIONS, NO_LABEL
+from evals.tasks.answers import BUILDERS, build_grader, find_label, grade_label, grade_text, normalize
 
 LABELS = ("card lost", "card stolen", "Other")
 
 
 def test_text_is_compared_without_surrounding_white_space_only() -> None:
-    assert grade("text", "Paris", " Paris\n", ())["exact_match"] == 1.0
-    assert grade("text", "Paris", "paris", ())["exact_match"] == 0.0
+    assert grade_text("Paris", " Paris\n")["exact_match"] == 1.0
+    assert grade_text("Paris", "paris")["exact_match"] == 0.0
 
 
 def test_normalized_match_ignores_case_white_space_and_punctuation() -> None:
-    assert grade("text", "It's  Paris.", "its paris", ())["normalized_match"] == 1.0
-    assert grade("text", "Paris", "Paris France", ())["normalized_match"] == 0.0
+    assert grade_text("It's  Paris.", "its paris")["normalized_match"] == 1.0
+    assert grade_text("Paris", "Paris France")["normalized_match"] == 0.0
     assert normalize("«STRASSE» ") == normalize("straße")
 
 
+def test_a_near_answer_scores_between_wrong_and_right() -> None:
+    near, wrong = grade_text("the cat sat", "a cat sat"), grade_text("the cat sat", "no")
+
+    assert 0 < near["chrf"] < 1
+    assert near["rouge_l"] == pytest.approx(2 * 2 / 6)
+    assert (wrong["chrf"], wrong["rouge_l"]) == (0.0, 0.0)
+
+
 def test_an_empty_answer_is_no_answer() -> None:
-    assert grade("text", "Paris", " \n", ()) == {"exact_match": 0.0, "normalized_match": 0.0, "no_answer": 1.0}
+    assert grade_text("Paris", " \n")["no_answer"] == 1.0
+    assert set(grade_text("Paris", "")) == {"exact_match", "normalized_match", "chrf", "rouge_l", "no_answer"}
+    assert sum(value for name, value in grade_text("Paris", "").items() if name != "no_answer") == 0.0
 
 
-def test_json_matches_by_value_whatever_its_layout() -> None:
-    grades = grade("json", '{"a": 1, "b": [true, null]}', ' {"b":[true,null],\n"a":1.0} ', ())
+@pytest.mark.parametrize("kind", ["text", "json", "label", "sql"])
+def test_every_type_of_answer_marks_where_none_was_found_and_uses_known_metrics(kind: AnswerType, tmp_path) -> None:
+    own = OwnDataSpec(rows=tmp_path / "rows.jsonl", answer=kind, labels=LABELS)
+    row = OwnRow(row=1, prompt="?", completion="x", answer='{"a": 1}', sql_schema="CREATE TABLE t (a)")
 
-    assert grades == {"exact_match": 1.0, "field_match": 1.0, "json_valid": 1.0, "no_answer": 0.0}
+    grades = build_grader(own, [row])(row, "")
 
-
-def test_json_in_a_fence_or_a_sentence_is_right_but_not_valid() -> None:
-    for answer in ('```json\n{"a": 1}\n```', 'Here you are: {"a": 1}. Anything else?', 'A {brace} first. {"a": 1}'):
-        assert grade("json", '{"a": 1}', answer, ()) == {
-            "exact_match": 1.0,
-            "field_match": 1.0,
-            "json_valid": 0.0,
-            "no_answer": 0.0,
-        }
-
-
-@pytest.mark.parametrize("answer", ["", "no idea", '{"a": 1', "{a: 1}", '{"a": NaN}', "[" * 100_000])
-def test_what_holds_no_json_is_no_answer(answer: str) -> None:
-    assert grade("json", '{"a": 1}', answer, ()) == {
-        "exact_match": 0.0,
-        "field_match": 0.0,
-        "json_valid": 0.0,
-        "no_answer": 1.0,
-    }
-
-
-def test_true_is_not_one_and_text_is_not_a_number() -> None:
-    assert canonical(True) != canonical(1)
-    assert canonical("1") != canonical(1)
-    assert canonical({"a": [1.0]}) == canonical({"a": [1]})
-
-
-def test_a_missing_a_wrong_and_an_extra_field_each_cost() -> None:
-    wanted = {"name": "Ann", "when": {"day": 1, "hour": 2}}
-
-    assert field_f1(wanted, wanted) == 1.0
-    assert field_f1(wanted, {"name": "Ann"}) == pytest.approx(2 * 1 / (3 + 1))
-    assert field_f1(wanted, {"name": "Ann", "when": {"day": 1, "hour": 3}}) == pytest.approx(2 * 2 / 6)
-    assert field_f1(wanted, {**wanted, "extra": 0}) == pytest.approx(2 * 3 / 7)
-
-
-def test_empty_objects_and_plain_values_are_fields_too() -> None:
-    assert field_f1({}, {}) == 1.0
-    assert field_f1({"a": []}, {"a": {}}) == 0.0
-    assert field_f1("yes", "yes") == 1.0
-
-
-def test_keys_that_look_like_paths_are_told_from_nesting() -> None:
-    assert field_f1({"a/b": 1}, {"a": {"b": 1}}) == 0.0
-
-
-def test_a_held_out_row_that_is_not_json_is_compared_as_text() -> None:
-    assert grade("json", "none", '"none"', ())["exact_match"] == 1.0
-    assert grade("json", "none", '{"a": 1}', ())["exact_match"] == 0.0
-
-
-def test_the_first_json_value_is_taken() -> None:
-    found = find_json('first {"a": 1}, then {"a": 2}')
-
-    assert found is not None
-    assert found.value == {"a": 1}
+    assert grades["no_answer"] == 1.0
+    assert {name for name in grades if name.partition("/")[0] not in AGGREGATIONS} == set()
+    assert set(BUILDERS) == {"none", "text", "json", "label", "sql"}
 
 
 def test_a_label_is_found_exactly_or_by_its_only_normalized_match() -> None:
@@ -95,18 +56,18 @@ def test_a_label_is_found_exactly_or_by_its_only_normalized_match() -> None:
 
 
 def test_a_label_answer_outside_the_list_is_no_answer() -> None:
-    grades = grade("label", "Other", "something else", LABELS)
+    grades = grade_label("Other", "something else", LABELS)
 
     assert grades == {"exact_match": 0.0, "accuracy": 0.0, "macro_f1": ("Other", ""), "no_answer": 1.0}
 
 
 def test_exact_match_of_a_label_is_stricter_than_accuracy() -> None:
-    grades = grade("label", "Other", "other", LABELS)
+    grades = grade_label("Other", "other", LABELS)
 
     assert (grades["exact_match"], grades["accuracy"]) == (0.0, 1.0)
 
 
 def test_grades_survive_json_as_sample_files_need() -> None:
-    grades = grade("label", "Other", "Other", LABELS)
+    grades = grade_label("Other", "Other", LABELS)
 
     assert json.loads(json.dumps(grades))["macro_f1"] == ["Other", "Other"]

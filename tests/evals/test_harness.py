@@ -75,7 +75,13 @@ def test_json_answers_are_graded_and_set_beside_the_best_constant(write_own, lm,
     assert values["own/field_match"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert values["own/json_valid"] == pytest.approx(1 / 3)
     assert values["own/no_answer"] == pytest.approx(1 / 3)
-    assert set(result.constant) == {"own/exact_match", "own/field_match", "own/json_valid"}
+    pooled = {"field_precision", "field_recall", "field_f1", "field_f1/city", "field_f1/day"}
+    graded = {"exact_match", "field_match", "json_valid", *pooled}
+    assert set(result.constant) == {f"own/{name}" for name in graded}
+    # Two leaves right of three given and of four expected; both cities, and the only day is wrong.
+    assert values["own/field_precision"] == pytest.approx(2 / 3)
+    assert values["own/field_recall"] == pytest.approx(2 / 4)
+    assert (values["own/field_f1/city"], values["own/field_f1/day"]) == (1.0, 0.0)
     assert result.constant["own/exact_match"].value == pytest.approx(1 / 3)
     assert result.constant["own/json_valid"].value == 1.0
 
@@ -116,7 +122,8 @@ def test_labels_are_ranked_without_generating(write_own, lm, tmp_path) -> None:
 
     result = score_own(lm, own, tmp_path / "eval", LOSS_ONLY)
 
-    assert set(result.metrics) == {"own/loss", "own/bits_per_byte", "own/accuracy", "own/macro_f1", "own/tied"}
+    names = {"loss", "bits_per_byte", "accuracy", "macro_f1", "no_answer", "tied"}
+    assert set(result.metrics) == {f"own/{name}" for name in names}
     assert {item.answer for item in read_items(tmp_path / "eval")} <= {"up", "down"}
     assert set(result.constant) == {"own/accuracy", "own/macro_f1"}
 
@@ -236,6 +243,7 @@ def test_a_metric_that_is_not_a_number_is_left_out(write_own, lm, monkeypatch, t
 
     assert "own/loss" not in metrics
     assert metrics["own/accuracy"].value == 0.0
+    assert metrics["own/no_answer"].value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -322,12 +322,54 @@ DATA_AND_SCORES = [
     after_head("few-shot own", "evaluation: {confirm: [{task: own, num_fewshot: 2}]}\n", 5, "own takes no num_fewshot"),
 ]
 
+GRADING = [
+    without("data", name, f"data:\n  train: tickets.jsonl\n{text}", line, says)
+    for name, text, line, says in (
+        ("schema of text", "  answer: text\n  json_schema: {type: object}\n", 7, "data.answer is text; keep one"),
+        (
+            "tables of labels",
+            "  answer: label\n  sql_schema: context\n",
+            7,
+            "data.sql_schema is for answers of type sql",
+        ),
+        ("both schemas", "  json_schema: {}\n  sql_schema: context\n", 7, "answers are one or the other."),
+        ("written labels of JSON", "  answer: json\n  label_by: generation\n", 7, "data.label_by is for answers"),
+        ("way to score labels", "  label_by: likelyhood\n", 6, "Did you mean 'likelihood'?"),
+        (
+            "keyword of a schema",
+            "  json_schema:\n    properties:\n      city:\n        typ: string\n",
+            9,
+            "data.json_schema: unknown keyword 'typ'.",
+        ),
+        ("number for a schema", "  json_schema: 3\n", 6, "data.json_schema is 3; it must be text or a mapping"),
+        ("schema file", "  json_schema: ticket.json\n", 6, "ticket.json: no JSON schema can be read"),
+        ("schema file of rows", "  json_schema: tickets.jsonl\n", 6, "tickets.jsonl: prompt: unknown keyword"),
+        ("file of tables", "  answer: sql\n  sql_schema: tables.sql\n", 7, "no file 'tables.sql' in "),
+        ("grader by dots", "  grader: grader.grade\n", 6, "write file.py:function, such as grader.py:grade."),
+        ("no grader", "  grader: none.py:grade\n", 6, "data.grader: none.py cannot be read"),
+        ("grader elsewhere", "  grader: ../grader.py:grade\n", 6, "outside the study's directory; copy it there."),
+        ("grader's function", "  grader: grader.py:grad\n", 6, "defines no function 'grad'; it defines grade."),
+    )
+] + [
+    without(
+        "data",
+        "labels by likelihood without answers",
+        "data: {train: tickets.jsonl, answer: label, label_by: generation}\n"
+        "evaluation: {search: [{task: own, generate: false}]}\nobjective: {maximize: own/accuracy}\n",
+        6,
+        "needs generated answers",
+    ),
+    after_head("field's metric", "objective: {minimize: own/field_f1/city}\n", 5, "write maximize: own/field_f1/city."),
+    after_head("grader's metric without one", "objective: {maximize: own/polite}\n", 5, "own has no metric 'polite'"),
+]
+
 SEARCHED = [after_head(name, f"search_space:\n  {text}\n", 6, says) for name, text, says in SEARCH]
-TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES]
+TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES, *GRADING]
 
 
 def problems_of(folder: Path, content: str | bytes, *overrides: str) -> StudyFileError:
     (folder / "tickets.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (folder / "grader.py").write_text("def grade(prompt, answer, target): ...\n")
     path = folder / "study.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(StudyFileError) as caught:
@@ -353,6 +395,16 @@ def test_the_sound_head_of_the_table_loads(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(HEAD)
 
     assert list(reader.load(tmp_path / "study.yaml").methods) == ["lora", "qlora", "full"]
+
+
+def test_metrics_of_fields_and_of_a_grader_can_be_optimized(tmp_path: Path) -> None:
+    (tmp_path / "tickets.jsonl").touch()
+    (tmp_path / "grader.py").write_text("def grade(prompt, answer, target): ...\n")
+    for line, grading in (("own/field_f1/city", ""), ("own/polite", ", grader: grader.py:grade")):
+        text = HEAD.replace("tickets.jsonl", "tickets.jsonl" + grading) + f"objective: {{maximize: {line}}}\n"
+        (tmp_path / "study.yaml").write_text(text)
+
+        assert reader.load(tmp_path / "study.yaml").objective.metric == line
 
 
 def test_every_problem_is_reported_at_once_and_in_order(tmp_path: Path) -> None:

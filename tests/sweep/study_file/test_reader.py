@@ -47,7 +47,9 @@ def test_a_dumped_study_reads_back_as_the_same_study(path: Path, tmp_path: Path)
 
 
 def test_text_that_looks_like_something_else_survives_the_round_trip(tmp_path: Path) -> None:
-    text = HEAD + "methods: [lora]\nstorage: '1e5'\ntracking: {tracking_uri: 'on'}\n"
+    schema = "{required: ['1e5'], properties: {'on': {enum: [null, 1, 'no', true]}, 'yes': {minimum: 0.5}}}"
+    head = HEAD.replace("org/rows", f"org/rows, answer: json, json_schema: {schema}")
+    text = head + "methods: [lora]\nstorage: '1e5'\ntracking: {tracking_uri: 'on'}\n"
     spec = load_text(tmp_path, text.replace("name: tickets", "name: 2024-01-01"))
     run = RunDirectory(tmp_path / "run")
     write_study(run, spec)

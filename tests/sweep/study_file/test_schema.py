@@ -103,6 +103,8 @@ def test_the_json_schema_accepts_every_bundled_study(path: Path) -> None:
         ("training: {lr: 1}", "training: "),
         ("search_space: {x: {step: 0}}", "search_space: {x: {step: 1}}"),
         ("sampler: {name: bayes}", "sampler: {name: gp}"),
+        ("data: {train: x, json_schema: 3}", "data: {train: x, json_schema: {required: [a], properties: {a: {}}}}"),
+        ("evaluation: {noise_floor: 2}", "evaluation: {noise_floor: false}"),
         ("evaluation: {search: [3]}", "evaluation: {search: [own, {task: mmlu}]}"),
     ],
 )
@@ -118,7 +120,10 @@ def test_the_json_schema_refuses_what_the_loader_refuses(wrong: str, right: str)
 def test_every_key_of_the_json_schema_is_described() -> None:
     schema: Any = reader.json_schema()
     described = {
-        f"{name}.{key}": value for name, model in schema["$defs"].items() for key, value in model["properties"].items()
+        f"{name}.{key}": value
+        for name, model in schema["$defs"].items()
+        # A JSON schema within a study may hold any JSON.
+        for key, value in model.get("properties", {}).items()
     }
 
     assert schema["description"]
