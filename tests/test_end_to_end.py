@@ -30,7 +30,9 @@ budget: {{trials_per_method: 2, confirm_seeds: 1}}
 def sweep(*arguments: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("sweep")), *arguments]
     environment = {**os.environ, "SWEEP_CACHE": str(cwd / "cache"), "COLUMNS": "160"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +99,8 @@ def test_the_report_is_one_file_that_names_every_method(finished: RunDirectory) 
     html = (finished.report / "index.html").read_text("utf-8")
 
     assert all(method in html for method in ("lora", "qlora", "full"))
-    assert "src=\"http" not in html
-    assert "href=\"http" not in html
+    assert 'src="http' not in html
+    assert 'href="http' not in html
     assert (finished.report / "report.md").is_file()
 
 

@@ -18,7 +18,15 @@ def loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["sweep.cli", "sweep.api", "sweep.study_file.reader", "sweep.store", "sweep.record", "reports.table", "reports.render"],
+    [
+        "sweep.cli",
+        "sweep.api",
+        "sweep.study_file.reader",
+        "sweep.store",
+        "sweep.record",
+        "reports.table",
+        "reports.render",
+    ],
 )
 def test_reading_a_study_or_a_run_loads_no_machine_learning_library(module: str) -> None:
     assert loaded_after(f"import {module}") & HEAVY == set()
