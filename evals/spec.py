@@ -109,7 +109,7 @@ class ScoringSpec(Spec):
     max_new_tokens: int | None = Field(None, gt=0)
     """Longest generated answer on the user's own data; without it, twice the longest training answer, at least 16."""
     allow_unsafe_code: bool = False
-    """Run programs that a model wrote, such as HumanEval's, unprotected on this machine."""
+    """Run programs that a model wrote unprotected on this machine, where they cannot be isolated."""
     seed: int = 1234
     """Seed of few-shot draws and of anything random in scoring."""
     judge: JudgeSpec | None = None

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from signal import SIGKILL
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -31,15 +32,22 @@ class Box:
     """A running box. Leaving its `with` block kills everything in it."""
 
     def __init__(
-        self, command: Sequence[str], limits: Limits, *, directory: str = "/", farewell: int = SIGKILL
+        self,
+        command: Sequence[str],
+        limits: Limits,
+        *,
+        scratch: TemporaryDirectory[str] | None = None,
+        farewell: int = SIGKILL,
     ) -> None:
         """Start a command; `{hear}` and `{tell}` in it become the numbers of its pipes.
 
-        The farewell is the signal upon which its process ends and leaves nobody behind. Raises TaskError where the
-        command cannot be started; whether its walls stand is known later, when it is ready.
+        It starts in the scratch directory, which goes with the box, or in the root. The farewell is the signal upon
+        which its process ends and leaves nobody behind. Raises TaskError where the command cannot be started; whether
+        its walls stand is known later, when it is ready.
         """
         self._limits = limits
         self._farewell = farewell
+        self._scratch = scratch
         self.output = b""
         self.walls = ""
         hear, self._tell = os.pipe()
@@ -54,7 +62,7 @@ class Box:
                 stdout=prints,
                 stderr=prints,
                 env={},
-                cwd=directory,
+                cwd=scratch.name if scratch else "/",
                 pass_fds=(hear, tell),
                 start_new_session=True,
             )
@@ -130,6 +138,8 @@ class Box:
         finally:
             os.close(ended)
             self._close_pipes()
+            if self._scratch is not None:
+                self._scratch.cleanup()
 
     def _see_the_end(self, deadline: float) -> None:
         # Everybody inside holds the other end of this pipe, but for who closed it on purpose.

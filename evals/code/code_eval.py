@@ -45,10 +45,9 @@ class Grader:
 
     def grade(self, test: str, program: str) -> Verdict:
         """Whether a program passes a test."""
+        # Trusted because the data set says it, whatever the program begins with.
         prompt = self.prompts.get(test, "")
-        # What merely looks like a prompt was written by the model, and must not run beside the test.
-        trusted = prompt if program.startswith(prompt) else ""
-        return grade(self.sandbox, program, Problem(test=test, prompt=trusted), limits=self.limits)
+        return grade(self.sandbox, program, Problem(test=test, prompt=prompt), limits=self.limits)
 
 
 # The metric is made once, when a task's module is imported, and outlives any study: what it uses is set around a call.

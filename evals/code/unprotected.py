@@ -4,7 +4,7 @@ Verdicts are as sound as in a sandbox, because they do not depend on walls. The 
 """
 
 import os
-import tempfile
+from tempfile import TemporaryDirectory
 
 from evals.code.box import Box
 from evals.code.inside.launch import UNPROTECTED
@@ -17,10 +17,8 @@ class Unprotected:
 
     name = "unprotected"
 
-    def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="unprotected-", ignore_cleanup_errors=True)
-
     def start(self, limits: Limits) -> Box:
         """Start an interpreter without walls, in a temporary directory."""
         command = find_interpreter().command(UNPROTECTED, os.getpid(), limits)
-        return Box(command, limits, directory=self._directory.name)
+        scratch = TemporaryDirectory(prefix="unprotected-", ignore_cleanup_errors=True)
+        return Box(command, limits, scratch=scratch)
