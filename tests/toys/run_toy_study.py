@@ -1,5 +1,6 @@
 """Run a toy study in a process of its own, to be killed: `run_toy_study.py RUN_DIRECTORY CALLS SECONDS SAMPLER`."""
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -29,4 +30,6 @@ def main(run: str, calls: str, seconds: str, sampler: str) -> None:
 
 
 if __name__ == "__main__":
+    # A shell that starts this in the background has it ignore Ctrl-C, which is what is to be tried.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])
