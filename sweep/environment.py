@@ -54,7 +54,8 @@ def describe(*, ask_gpu: bool = False) -> dict[str, str]:
 
 def capabilities() -> list[Capability]:
     """Try what a study may need: devices, 4-bit, bfloat16, paged optimizers, attention, sandbox, versions."""
-    return [*_devices(), *(_try(name, probe) for name, probe in PROBES.items()), *_installed()]
+    tried = (_try(name, probe) for name, probe in PROBES.items())
+    return [*_devices(), *tried, *_sandboxes(), *_installed()]
 
 
 def _try(name: str, probe: Callable[[], str]) -> Capability:
@@ -129,22 +130,23 @@ def _probe_flash_attention() -> str:
     return f"flash-attn {version}"
 
 
-def _probe_user_namespaces() -> str:
-    """Make one in another process, as a sandbox for generated programs would."""
-    clone_newuser = 0x10000000
-    program = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({clone_newuser}) != 0)"
-    if subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode != 0:  # noqa: S603
-        raise RuntimeError("this system forbids unprivileged user namespaces; generated programs cannot be sandboxed")
-    return "available"
-
-
 PROBES: dict[str, Callable[[], str]] = {
     "4-bit weights": _probe_four_bit,
     "bfloat16": _probe_bfloat16,
     "paged 8-bit optimizer": _probe_paged_optimizer,
     "flash attention": _probe_flash_attention,
-    "user namespaces": _probe_user_namespaces,
 }
+
+
+def _sandboxes() -> list[Capability]:
+    """What keeps generated programs in, each property tried out."""
+    from evals.code.selftest import examine_machine
+
+    return [
+        Capability(f"sandbox ({one.sandbox.name}): {check.name}", ok=check.ok, detail=check.detail)
+        for one in examine_machine()
+        for check in one.checks
+    ]
 
 
 def _installed() -> list[Capability]:
