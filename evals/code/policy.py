@@ -9,10 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-
-import evaluate
-import lm_eval.tasks
 
 from evals.code.code_eval import GRADER, NAME, CodeEval, Grader
 from evals.code.sandbox import Sandbox
@@ -25,12 +23,15 @@ from evals.spec import ScoringSpec
 SWITCH = "HF_ALLOW_CODE_EVAL"
 # Folders of lm-evaluation-harness whose tasks run code through `code_eval` and in no other way.
 _SANDBOXED_FOLDERS = frozenset({"humaneval", "humaneval_infilling", "mbpp"})
-_TASKS = Path(lm_eval.tasks.__file__).parent
 
 
 def is_sandboxed(defined_in: Path | None) -> bool:
     """Whether a task that runs code, defined in a file, runs it through `code_eval` only."""
-    return defined_in is not None and defined_in.parent in {_TASKS / folder for folder in _SANDBOXED_FOLDERS}
+    harness = find_spec("lm_eval")
+    if defined_in is None or harness is None or harness.origin is None:
+        return False
+    tasks = Path(harness.origin).parent / "tasks"
+    return defined_in.parent in {tasks / folder for folder in _SANDBOXED_FOLDERS}
 
 
 def refuse_unsafe(task: str, scoring: ScoringSpec, *, sandboxed: bool) -> None:
@@ -58,6 +59,8 @@ def _choose(task: str, scoring: ScoringSpec) -> Sandbox:
 @contextmanager
 def code_execution(scoring: ScoringSpec, prompts: Mapping[str, str] | None = None) -> Iterator[None]:
     """Let metrics grade programs while the block runs: `code_eval` in a sandbox, others where the study allows it."""
+    import evaluate
+
     grader = Grader(partial(_choose, "scoring", scoring), prompts or {})
     token = GRADER.set(grader)
     load = evaluate.load
