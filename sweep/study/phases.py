@@ -212,7 +212,7 @@ class Driver:
             max_length=config.max_length,
             directory=self._run.data,
             seed=self._spec.seed,
-            tasks=tuple(dict.fromkeys((*self._spec.evaluation.search, *self._spec.evaluation.confirm))),
+            tasks=(*self._spec.evaluation.search, *self._spec.evaluation.confirm),
             scoring=config.scoring,
             hub=config.scoring.data_root,
         )
