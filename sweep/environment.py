@@ -143,7 +143,7 @@ def _sandboxes() -> list[Capability]:
     from evals.code.selftest import examine_machine
 
     return [
-        Capability(f"sandbox ({one.sandbox.name}): {check.name}", ok=check.ok, detail=check.detail)
+        Capability(f"sandbox ({one.sandbox.name}): {check.name}", ok=check.ok, detail=check.detail or "holds")
         for one in examine_machine()
         for check in one.checks
     ]
