@@ -268,11 +268,10 @@ def compare(pairs: list[tuple[Path, Path]]) -> tuple[int, float, dict[str, int]]
         for one, other in zip(read(ours), read(theirs), strict=True):
             count += 1
             differing["scores"] += any(one[name] != other[name] for name in one["metrics"])
-            mine, stock = ([answer[0][0] for answer in sample["resps"]] for sample in (one, other))
             if isinstance(one["resps"][0][0], str):
                 differing["texts"] += one["resps"] != other["resps"]
                 continue
-            mine, stock = [float(value) for value in mine], [float(value) for value in stock]
+            mine, stock = ([float(answer[0][0]) for answer in sample["resps"]] for sample in (one, other))
             deviation = max(deviation, *(abs(a - b) for a, b in zip(mine, stock, strict=True)))
             best = mine.index(max(mine))
             flipped = best != stock.index(max(stock))
