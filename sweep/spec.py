@@ -244,6 +244,34 @@ class TrackingSpec(Spec):
     """An MLflow tracking server or store; without it, `mlflow.db` beside the run directory."""
 
 
+class WithinSpec(Spec):
+    """Limits that a recommended method has to keep; one that is left out does not bind."""
+
+    memory_gb: float | None = Field(None, gt=0)
+    """Peak memory of training, in decimal gigabytes."""
+    train_hours: float | None = Field(None, gt=0)
+    """Training time of one run, in hours."""
+    cost: float | None = Field(None, gt=0)
+    """Cost of one run's training, in the report's currency; needs `price_per_hour`."""
+    adapter_mb: float | None = Field(None, gt=0)
+    """Size of what is saved, in decimal megabytes."""
+
+
+class ReportSpec(Spec):
+    """How results are judged and shown. Only the margins bear on verdicts, and they stand fixed once a study began."""
+
+    margin: float = Field(0.01, gt=0)
+    """Largest difference of two proportions that counts as none: within it, two methods are equivalent."""
+    margins: Mapping[str, Annotated[float, Field(gt=0)]] = {}
+    """Margins by `task/metric`, put over `margin`; a metric that is no proportion, such as a loss, has none else."""
+    price_per_hour: float | None = Field(None, ge=0)
+    """Price of an hour of the device, in `currency`."""
+    currency: str = Field("USD", pattern=r"^\S{1,8}$")
+    """Currency of the price."""
+    within: WithinSpec = WithinSpec()
+    """Limits under which the report recommends a method."""
+
+
 class StudySpec(Spec):
     """One study file with every default filled in."""
 
@@ -275,5 +303,7 @@ class StudySpec(Spec):
     """An Optuna storage URL; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()
     """Where results are logged."""
+    report: ReportSpec = ReportSpec()
+    """How results are judged and shown."""
     seed: int = Field(0, ge=0)
     """Every seed of the study is derived from this one."""

@@ -11,7 +11,8 @@ from sweep.spec import StudySpec
 from sweep.store import RunDirectory, write_json, write_study
 
 MAY_GROW = frozenset({"budget.trials_per_method", "budget.confirm_seeds"})
-MAY_CHANGE = ("tracking.",)
+MAY_CHANGE = ("tracking.", "report.price_per_hour", "report.currency", "report.within.")
+"""Beginnings of keys that decide nothing about any trial or verdict."""
 
 
 @contextmanager
@@ -44,7 +45,8 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
         if changes:
             raise RunDirectoryError(
                 f"{run.path}: begun with other settings: {'; '.join(changes)}. Change them back, or give the study "
-                "another name. Only more trials_per_method or confirm_seeds, and tracking, may change."
+                "another name. Only more trials_per_method or confirm_seeds, tracking, and the report's prices and "
+                "limits may change."
             )
     write_study(run, spec)
 

@@ -28,7 +28,7 @@ _SECTIONS = ("model", "data", "training", "starting_points", "evaluation", "obje
 def expand(document: Document) -> None:
     """Write short forms out in place: methods and tasks by name alone, and sections left empty."""
     study = document.value
-    for section in (*_SECTIONS, "tracking"):
+    for section in (*_SECTIONS, "tracking", "report"):
         if section in study and study[section] is None:
             study[section] = {}
     if "search_space" in study and study["search_space"] is None:
