@@ -48,5 +48,6 @@ def score_model(  # noqa: PLR0913
             quantization=quantization,
             adapter=adapter,
             checkpoint=checkpoint,
+            backend=scoring.backend,
         )
     return score(lm, tasks, scoring, own=own, output=output, library=library, on_progress=on_progress, repeat=repeat)

@@ -101,9 +101,14 @@ class JudgeSpec(Spec):
     """Questions asked at a time."""
 
 
+Backend = Literal["hf", "vllm"]
+
+
 class ScoringSpec(Spec):
     """How every model of a study is scored; one policy, the baseline included."""
 
+    backend: Backend = "hf"
+    """What computes: transformers, or vLLM where it is installed and there is a GPU."""
     batch_size: int = Field(8, gt=0)
     """Sequences per forward pass. Pinned, because scores move with it."""
     max_new_tokens: int | None = Field(None, gt=0)

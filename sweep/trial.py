@@ -209,6 +209,7 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
         quantization=None if method is None else quantization_of(method),
         adapter=None if method is None or tuned_whole else checkpoint,
         checkpoint=checkpoint if tuned_whole else None,
+        backend=config.scoring.backend,
     )
     result = score(
         lm,

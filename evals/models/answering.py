@@ -38,7 +38,7 @@ def is_plain_greedy(lm: HFLM, asked: Mapping[str, Any]) -> bool:
     kwargs = normalize_gen_kwargs(dict(asked), lm.max_gen_toks)
     defaults = lm.model.generation_config.to_diff_dict()
     active = {name for name, value in defaults.items() if value not in (None, False)} - IDLE_SETTINGS
-    is_greedy = not kwargs["do_sample"] and not kwargs["temperature"]
+    is_greedy = not kwargs.get("do_sample") and not kwargs.get("temperature")
     return is_greedy and not active and asked.keys() <= GREEDY_KEYS and not lm.truncation and not lm.think_end_token
 
 

@@ -11,27 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.api.model import TemplateLM
 from lm_eval.models.huggingface import HFLM
 from peft import PeftModel
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from evals.errors import ModelError, TaskError
+from evals.errors import ModelError
 from evals.models.answering import answer_generations, answer_loglikelihoods, is_plain_greedy, is_shareable
+from evals.models.completion import CompletionLikelihood
 from evals.models.engine import Engine
 from evals.models.load import keep_unpacked, load_model, load_tokenizer
+from evals.models.vllm import load_vllm
 from evals.quiet import quietly
-from evals.spec import ModelSpec, QuantizationSpec
-
-COMPLETION_REQUEST = "completion_loglikelihood"
-"""Name of the request that `ScoredModel` answers beside lm-evaluation-harness's own."""
+from evals.spec import Backend, ModelSpec, QuantizationSpec
 
 
-class ScoredModel(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+class ScoredModel(CompletionLikelihood, HFLM):  # type: ignore[misc]  # lm_eval is untyped
     """HFLM's answers, with what requests share computed once, and one more kind of request.
 
-    That one is the likelihood of a completion together with the number of its tokens. A model that cannot share, and
-    sampling, take HFLM's own path.
+    A model that cannot share, and sampling, take HFLM's own path.
     """
 
     @cached_property
@@ -61,30 +60,6 @@ class ScoredModel(HFLM):  # type: ignore[misc]  # lm_eval is untyped
             return texts
         return answer_generations(self, requests)[0]
 
-    def completion_loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, int]]:
-        """What `loglikelihood` gives for each (prompt, completion), and how many tokens it was taken over."""
-        counts = [self.count_completion_tokens(*request.args) for request in requests]
-        answers = self.loglikelihood(requests)
-        return [(logprob, count) for (logprob, _), count in zip(answers, counts, strict=True)]
-
-    def count_completion_tokens(self, prompt: str, completion: str) -> int:
-        """Tokens that `loglikelihood` scores. Raises TaskError where the model cannot take that many.
-
-        White space at the end of the prompt, such as a chat prompt's last line break, is scored with the completion;
-        training has to divide rows there too. Without a prompt, the tokenizer's prefix token stands before the text.
-        """
-        if prompt:
-            count = len(self._encode_pair(prompt, completion)[1])
-        else:
-            tokens = self.tok_encode(completion, add_special_tokens=False)
-            count = len(tokens) - (tokens[:1] == [self.prefix_token_id])
-        if not 0 < count <= self.max_length:
-            raise TaskError(
-                f"own: a completion of {count} tokens cannot be scored: this model takes 1 to {self.max_length}. Leave "
-                f"the row out: {completion[:60]!r}."
-            )
-        return count
-
 
 def load_lm(  # noqa: PLR0913
     model: ModelSpec,
@@ -95,12 +70,22 @@ def load_lm(  # noqa: PLR0913
     quantization: QuantizationSpec | None = None,
     adapter: Path | None = None,
     checkpoint: Path | None = None,
-) -> HFLM:
+    backend: Backend = "hf",
+) -> TemplateLM:
     """Load a model for scoring: the base, the base with a PEFT adapter, or a full checkpoint in the base's place.
 
     Raises ModelError where any of them cannot be loaded.
     """
     with quietly():
+        if backend == "vllm":
+            return load_vllm(
+                model,
+                cache=cache,
+                batch_size=batch_size,
+                quantization=quantization,
+                adapter=adapter,
+                checkpoint=checkpoint,
+            )
         tokenizer = load_tokenizer(model, cache=cache)
         loaded = load_model(model, cache=cache, device=device, quantization=quantization, checkpoint=checkpoint)
         tuned = loaded if adapter is None else _attach(loaded, adapter)

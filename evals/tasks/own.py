@@ -15,7 +15,7 @@ from lm_eval.config.task import TaskConfig
 from pydantic import ValidationError
 
 from evals.errors import TaskError
-from evals.models.scored import COMPLETION_REQUEST
+from evals.models.completion import COMPLETION_REQUEST
 from evals.result import Metric
 from evals.spec import OWN, OwnDataSpec, OwnRow, ScoringSpec, TaskSpec
 from evals.tasks.aggregate import AGGREGATIONS, NO_LABEL, aggregation_of

