@@ -24,6 +24,7 @@ from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
+from sweep.stock_flags import join_lists
 from sweep.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     ],
     tasks: Annotated[
         str | None,
-        typer.Option(help="Task names, separated by commas; `own` needs --study. A trial's directory brings its own."),
+        typer.Option(help="Task names, by commas or spaces; `own` needs --study. A trial's directory brings its own."),
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
     study: Annotated[
@@ -275,8 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     # It warns of an optional kernel on every import, at a level that a person need not see.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(join_lists(given) if given[:1] == ["eval"] else given, standalone_mode=False)
     except typer.TyperException as error:
         complaints.print(f"{error.format_message()} See sweep --help.", markup=False)
         return error.exit_code

@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 from evals.errors import TaskError
 from evals.items import read_items
 from evals.judge.client import Judge, Verdict
+from evals.judge.metrics import JUDGE_ERROR, METRICS
 from evals.judge.prompts import PAIR, PAIR_VERDICT, SCORE, SCORE_VERDICT
 from evals.result import Metric
 from evals.spec import JudgeSpec, OwnDataSpec, ScoringSpec, TaskSpec
@@ -63,23 +64,23 @@ class JudgedTask(OwnTask):
         """The item's score, whether the judge failed, and what it was asked and said."""
         score, verdicts = self._judged[doc["row"]]
         judge = {"model": self.judge.spec.model, "verdicts": [verdict.recorded() for verdict in verdicts]}
-        return {METRICS[self.name]: score, "judge_error": float(score is None), "judge": judge}
+        return {METRICS[self.name]: score, JUDGE_ERROR: float(score is None), "judge": judge}
 
     def aggregation(self) -> dict[str, Any]:
         """How values become one number in lm-evaluation-harness's own file."""
-        return {METRICS[self.name]: _mean_of_judged, "judge_error": SHARE_AMISS.value, "judge": lambda _: math.nan}
+        return {METRICS[self.name]: _mean_of_judged, JUDGE_ERROR: SHARE_AMISS.value, "judge": lambda _: math.nan}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of each metric."""
-        return {METRICS[self.name]: True, "judge_error": False, "judge": True}
+        return {METRICS[self.name]: True, JUDGE_ERROR: False, "judge": True}
 
     def metrics(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """Mean over the items that were judged, and the share that was not."""
         name = METRICS[self.name]
         judged = [sample[name] for sample in samples if sample[name] is not None]
-        errors = SHARE_AMISS.metric([sample["judge_error"] for sample in samples])
+        errors = SHARE_AMISS.metric([sample[JUDGE_ERROR] for sample in samples])
         found = {f"{self.name}/{name}": SHARE.metric(judged)} if judged else {}
-        return {**found, f"{self.name}/judge_error": errors}
+        return {**found, f"{self.name}/{JUDGE_ERROR}": errors}
 
     def constants(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:  # noqa: ARG002
         """No constant answer is judged."""
@@ -143,5 +144,3 @@ JUDGED: Mapping[str, Callable[[Judge, Mapping[str, Any], str, str], Judged]] = {
     "judge_pairs": _judge_pair,
     "judge_score": _judge_score,
 }
-METRICS: Mapping[str, str] = {"judge_pairs": "win_rate", "judge_score": "score"}
-"""Each judged task's metric: wins with ties as half, or a grade from 1 to 10."""

@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from evals.judge.metrics import METRICS
 from evals.tasks.aggregate import AGGREGATIONS, aggregation_of
 from sweep.spec import StudySpec
 from sweep.study_file.answer_rules import LABELS, may_be_scored
+from sweep.study_file.judge_rules import judged_objective
 from sweep.study_file.names import nearest
 from sweep.study_file.schema import WrittenStudy
 from sweep.study_file.validation import Finding
@@ -129,6 +131,8 @@ def objective_is_scored(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
         yield Finding(place, message, depends)
     elif task == OWN:
         yield from _own_objective(spec, name)
+    elif task in METRICS:
+        yield from judged_objective(spec, task, name, place)
 
 
 def _own_objective(spec: StudySpec, name: str) -> Iterator[Finding]:

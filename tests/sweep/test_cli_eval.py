@@ -99,3 +99,9 @@ def test_a_model_is_scored_from_a_directory_of_benchmarks(
     assert results["configs"]["gsm8k"]["dataset_path"] == "openai/gsm8k"
     assert {"exact_match,strict-match", "exact_match,flexible-extract"} <= results["results"]["gsm8k"].keys()
     assert results["config"]["limit"] == 2.0
+
+
+def test_tasks_may_be_separated_by_spaces_as_the_stock_tool_takes_them(heard: Heard) -> None:
+    assert cli.main(["eval", "some/model", "--tasks", "mmlu", "gsm8k", "--limit", "3"]) == 0
+
+    assert heard["tasks"] == (TaskSpec(task="mmlu", limit=3), TaskSpec(task="gsm8k", limit=3))

@@ -363,8 +363,38 @@ GRADING = [
     after_head("grader's metric without one", "objective: {maximize: own/polite}\n", 5, "own has no metric 'polite'"),
 ]
 
+JUDGE = "evaluation: {search: [judge_pairs, own], scoring: {judge: {base_url: 'http://localhost:1', model: m}}}\n"
+
+JUDGED = [
+    after_head(
+        "no judge",
+        "evaluation: {confirm: [judge_score]}\n",
+        5,
+        "judge_score needs a judge; set evaluation.",
+    ),
+    after_head(
+        "judged with shots",
+        "evaluation:\n  confirm:\n    - {task: judge_score, num_fewshot: 2}\n"
+        "  scoring: {judge: {base_url: 'http://localhost:1', model: m}}\n",
+        7,
+        "judge_score takes no num_fewshot",
+    ),
+    after_head(
+        "metric of another judged task",
+        JUDGE + "objective: {maximize: judge_pairs/score}\n",
+        6,
+        "judge_pairs has no metric 'score'; it has win_rate, judge_error.",
+    ),
+    after_head(
+        "win rate minimized",
+        JUDGE + "objective: {minimize: judge_pairs/win_rate}\n",
+        6,
+        "objective judge_pairs/win_rate is better the other way; write maximize: judge_pairs/win_rate.",
+    ),
+]
+
 SEARCHED = [after_head(name, f"search_space:\n  {text}\n", 6, says) for name, text, says in SEARCH]
-TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES, *GRADING]
+TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES, *GRADING, *JUDGED]
 
 
 def problems_of(folder: Path, content: str | bytes, *overrides: str) -> StudyFileError:
@@ -438,6 +468,14 @@ def test_a_problem_is_not_reported_again_as_its_echo(tmp_path: Path) -> None:
     ]
     assert all("evaluation.search[0]" in str(problem) for problem in problems_of(tmp_path, broken_tasks).problems)
     assert ["methods is 3" in str(problem) for problem in problems_of(tmp_path, broken_methods).problems] == [True]
+
+
+def test_a_judged_metric_may_be_the_objective(tmp_path: Path) -> None:
+    (tmp_path / "tickets.jsonl").touch()
+    path = tmp_path / "study.yaml"
+    path.write_text(HEAD + JUDGE + "objective: {maximize: judge_pairs/win_rate}\n")
+
+    assert reader.load(path).objective.metric == "judge_pairs/win_rate"
 
 
 def test_a_searched_key_is_judged_whatever_its_values_are(tmp_path: Path) -> None:
