@@ -22,7 +22,7 @@ from evals.tasks.names import known_tasks, refuse_unknown
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
-from sweep.errors import InputError, RunDirectoryError
+from sweep.errors import InputError, RunDirectoryError, TaskError
 from sweep.events import Event, Notice, OnEvent
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
@@ -116,7 +116,7 @@ def refuse_problems(spec: StudySpec, data_root: Path) -> None:
     """Raise InputError with everything about a study's data, tasks and search that would stop it, one line each."""
     from sweep import space
 
-    problems = check_files(spec.data, data_root, seed=spec.seed)
+    problems = _data_problems(spec, data_root)
     asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(RENDERED_TASKS)
     known = known_tasks() if asked else frozenset()
     checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
@@ -127,6 +127,20 @@ def refuse_problems(spec: StudySpec, data_root: Path) -> None:
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
+
+
+def _data_problems(spec: StudySpec, data_root: Path) -> list[str]:
+    """Complaints about the user's rows, read from where the study will read them."""
+    benchmarks = spec.evaluation.scoring.data_root
+    if benchmarks is None:
+        return check_files(spec.data, data_root, seed=spec.seed)
+    from evals.offline import reading_from
+
+    try:
+        with reading_from((data_root / benchmarks).resolve()):
+            return check_files(spec.data, data_root, seed=spec.seed)
+    except TaskError as error:
+        return [str(error)]
 
 
 def run_study(  # noqa: PLR0913
