@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.result import EvalResult
-from evals.spec import RENDERED_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import OUR_TASKS, RENDERED_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from evals.tasks.names import known_tasks, refuse_unknown
 from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
@@ -117,7 +117,7 @@ def refuse_problems(spec: StudySpec, data_root: Path) -> None:
     from sweep import space
 
     problems = check_files(spec.data, data_root, seed=spec.seed)
-    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(RENDERED_TASKS)
+    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(OUR_TASKS)
     known = known_tasks() if asked else frozenset()
     checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
     for check in [partial(space.check, spec), *checks]:

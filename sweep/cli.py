@@ -18,7 +18,16 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from evals.gen_kwargs import read_gen_kwargs
-from evals.spec import RENDERED_TASKS, Dtype, GenerationValue, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import (
+    OUR_TASKS,
+    RENDERED_TASKS,
+    Dtype,
+    GenerationValue,
+    ModelSpec,
+    QuantizationSpec,
+    ScoringSpec,
+    TaskSpec,
+)
 from sweep import api, display
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
@@ -252,7 +261,7 @@ def _task(
             limit=limit,
             apply_chat_template=apply_chat_template,
             # The user's own answers are greedy.
-            gen_kwargs={} if name in RENDERED_TASKS else generation,
+            gen_kwargs={} if name in OUR_TASKS else generation,
         )
     except ValidationError as error:
         first = error.errors()[0]

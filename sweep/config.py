@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import Field
 
 from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
-from sweep.spec import DataSpec, MethodSpec, Params, StudySpec
+from sweep.selection import tasks_of
+from sweep.spec import DataSpec, EvaluationSpec, MethodSpec, Params, StudySpec
 
 ConfigPhase = Literal["baseline", "search", "confirm"]
 Split = Literal["validation", "test"]
@@ -43,6 +44,8 @@ class TrialConfig(Spec):
     """The method with this trial's params filled in."""
     max_length: int
     """Longest row in tokens when rows are tokenized, the same for the base model and all trials."""
+    split_seed: int | None = Field(None, ge=0)
+    """Seed that the rows were divided with, the same for all trials of a study; none in records of older versions."""
     split: Split
     """Part of the user's data that the trial is scored on."""
     tasks: tuple[TaskSpec, ...]
@@ -58,7 +61,7 @@ class TrialConfig(Spec):
         """SHA-256 of everything that decides the result: not names, numbers or where the data lie."""
         names_and_places = {"study", "phase", "method", "number", "params", "data_root", "deadline_seconds"}
         decides = self.model_dump(
-            mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root"}}
+            mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root", "general_text"}}
         )
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -88,9 +91,10 @@ def configure(  # noqa: PLR0913
         data_root=data_root,
         method_spec=method_spec,
         max_length=method_spec.training.max_length,
+        split_seed=spec.seed,
         split="validation" if phase == "search" else "test",
-        tasks=spec.evaluation.search if phase == "search" else spec.evaluation.confirm,
-        scoring=_located(spec.evaluation.scoring, data_root),
+        tasks=tasks_of(spec.evaluation, "search" if phase == "search" else "confirm"),
+        scoring=_located(spec.evaluation, data_root),
         deadline_seconds=None if minutes is None else minutes * 60,
     )
 
@@ -108,16 +112,20 @@ def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"]
         data_root=data_root,
         method_spec=None,
         max_length=spec.training.max_length,
+        split_seed=spec.seed,
         split="validation" if phase == "baseline" else "test",
-        tasks=spec.evaluation.search if phase == "baseline" else spec.evaluation.confirm,
-        scoring=_located(spec.evaluation.scoring, data_root),
+        tasks=tasks_of(spec.evaluation, "search" if phase == "baseline" else "confirm"),
+        scoring=_located(spec.evaluation, data_root),
         repeat=2 if spec.evaluation.noise_floor else 1,
     )
 
 
-def _located(scoring: ScoringSpec, root: Path) -> ScoringSpec:
+def _located(evaluation: EvaluationSpec, root: Path) -> ScoringSpec:
     """Let relative paths start where the study's data files do."""
+    scoring = evaluation.scoring
     located: dict[str, object] = {}
+    if isinstance(evaluation.general_text, str):
+        located["general_text"] = root / evaluation.general_text
     if scoring.data_root is not None:
         located["data_root"] = root / scoring.data_root
     if scoring.judge is not None and scoring.judge.against is not None:
