@@ -16,11 +16,13 @@ from pydantic import ValidationError
 
 from evals.spec import GENERAL_TEXT, OUR_TASKS, RENDERED_TASKS, Spec, TaskSpec
 from sweep.config import Split, TrialConfig
+from sweep.errors import RunDirectoryError
 from sweep.selection import tasks_of
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 
 BASE_MODEL = "base model"
+By = Literal["study", "eval", "rerun"]
 
 
 class Opening(Spec):
@@ -28,7 +30,7 @@ class Opening(Spec):
 
     at: datetime
     """When, UTC."""
-    by: Literal["study", "eval", "rerun"]
+    by: By
     """The confirm phase, `sweep eval`, or `sweep rerun`."""
     who: str
     """Which model they were opened for: `base model`, `lora seed 1`, or as it was named on the command line."""
@@ -36,16 +38,24 @@ class Opening(Spec):
     """The tasks whose test items were asked."""
 
 
-def record_opening(run: RunDirectory, *, by: Literal["study", "eval", "rerun"], who: str, tasks: Sequence[str]) -> None:
-    """Note an opening, on disk when this returns. Call it before anything is scored."""
+def record_opening(run: RunDirectory, *, by: By, who: str, tasks: Sequence[str]) -> None:
+    """Note an opening, on disk when this returns. Call it before anything is scored.
+
+    Raises RunDirectoryError where that is impossible: nobody looks uncounted.
+    """
     opening = Opening(at=datetime.now(UTC), by=by, who=who, tasks=tuple(tasks))
-    run.path.mkdir(parents=True, exist_ok=True)
-    with run.test_openings.open("ab+") as stream:
-        # A line that a killed process left unfinished must not swallow this one.
-        torn = stream.tell() > 0 and not _ends_with_newline(run)
-        stream.write((b"\n" if torn else b"") + opening.model_dump_json().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with run.test_openings.open("ab") as stream:
+            # A line that a killed process left unfinished must not swallow this one.
+            torn = stream.tell() > 0 and not _ends_with_newline(run)
+            stream.write((b"\n" if torn else b"") + opening.model_dump_json().encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{run.test_openings}: cannot be written ({error.strerror}), and the test data are not opened uncounted. "
+            "Make the run directory writable, or copy it."
+        ) from error
 
 
 def read_openings(run: RunDirectory) -> list[Opening]:
@@ -61,7 +71,7 @@ def read_openings(run: RunDirectory) -> list[Opening]:
     return openings
 
 
-def note_test_opening(run: RunDirectory, config: TrialConfig, *, by: Literal["study", "rerun"]) -> None:
+def note_test_opening(run: RunDirectory, config: TrialConfig, *, by: By) -> None:
     """Note that a trial opens test data, where it does."""
     tasks = [task.task for task in config.tasks if task.task != GENERAL_TEXT]
     if config.split == "test" and tasks:

@@ -61,7 +61,7 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
 
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """Changes that a begun study cannot take, as `key: old → new`."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     return [
         f"{key}: {_shown(before, key)} → {_shown(after, key)}"
         for key in sorted(before.keys() | after.keys())
@@ -95,11 +95,11 @@ def _may_change(key: str, old: object, new: object) -> bool:
     return key.startswith(MAY_CHANGE)
 
 
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
+def flat(value: object, prefix: str = "") -> dict[str, object]:
     """A nested mapping by dotted names; lists are values."""
     if not isinstance(value, Mapping) or not value:
         return {prefix.removesuffix("."): value}
-    return {name: leaf for key, below in value.items() for name, leaf in _flat(below, f"{prefix}{key}.").items()}
+    return {name: leaf for key, below in value.items() for name, leaf in flat(below, f"{prefix}{key}.").items()}
 
 
 def _shown(values: Mapping[str, object], key: str) -> str:
