@@ -7,9 +7,9 @@ fingerprint are the same work, whichever study or trial number they belong to.
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
 from sweep.selection import tasks_of
@@ -56,6 +56,15 @@ class TrialConfig(Spec):
     """Times that it is scored; more than once shows how much scores move by themselves."""
     deadline_seconds: float | None = None
     """Wall time after which the trial is ended."""
+
+    @model_validator(mode="after")
+    def _only_confirm_sees_test_data(self) -> Self:
+        if self.phase != "confirm" and self.split == "test":
+            raise ValueError(f"a trial of the {self.phase} phase cannot be scored on the test split")
+        for task in self.tasks:
+            if task.portion is not None and (task.portion.part == "confirm") != (self.phase == "confirm"):
+                raise ValueError(f"{task.task}: a trial of the {self.phase} phase cannot have these items")
+        return self
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result: not names, numbers or where the data lie."""

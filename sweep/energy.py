@@ -41,8 +41,8 @@ class EnergyMeter:
 
     def __init__(self, counters: list[Counter]) -> None:
         self._counters = counters
-        self._last = [counter.joules() for counter in counters]
         self._joules = 0.0
+        self._last = self._readings() or []
 
     @property
     def source(self) -> Literal["nvml", "rapl"] | None:
@@ -51,16 +51,22 @@ class EnergyMeter:
 
     def read(self) -> float | None:
         """Joules since the meter was made; none where no counter is, or where one cannot be read any more."""
-        try:
-            now = [counter.joules() for counter in self._counters]
-        except (OSError, ValueError):
-            self._counters = []
+        now = self._readings()
+        if now is None:
             return None
         for counter, before, after in zip(self._counters, self._last, now, strict=True):
             wrapped = counter.wraps_at if after < before else 0.0
             self._joules += after - before + (wrapped or 0.0)
         self._last = now
-        return self._joules if self._counters else None
+        return self._joules
+
+    def _readings(self) -> list[float] | None:
+        """What the counters show; a trial does not fail for want of them, so one that is lost ends the count."""
+        try:
+            return [counter.joules() for counter in self._counters] or None
+        except (OSError, ValueError):
+            self._counters = []
+            return None
 
 
 def counters_of(device: torch.device, *, powercap: Path = POWERCAP) -> list[Counter]:
