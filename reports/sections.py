@@ -19,6 +19,7 @@ from sweep.budget import describe
 from sweep.openings import describe as openings_in_words
 from sweep.openings import read_openings
 from sweep.record import TrialRecord
+from sweep.selection import division_notes
 
 BASE_MODEL = "base model"
 CONSTANT_ANSWER = "best constant answer"
@@ -164,6 +165,7 @@ def _provenance(gathered: Gathered) -> list[Block]:
     openings = read_openings(gathered.run)
     # Runs of older versions kept no count; saying nothing is better than saying never.
     blocks += [Paragraph(openings_in_words(openings), "note")] if openings else []
+    blocks += [Paragraph(note, "note") for note in division_notes(gathered.spec.evaluation)]
     if gathered.environment:
         rows = [[name, value] for name, value in sorted(gathered.environment.items())]
         columns = [Column("what"), Column("found", "code")]

@@ -158,6 +158,8 @@ def test_scoring_a_finalist_again_gives_its_recorded_scores(finished: RunDirecto
     assert recorded is not None
     assert recorded.evaluation is not None
     assert scores["loss,none"] == pytest.approx(recorded.evaluation.metrics["own/loss"].value, rel=1e-6)
+    # Whoever looks at the test data once more is counted.
+    assert (read_openings(finished)[-1].by, read_openings(finished)[-1].who) == ("eval", f"{method} seed 1")
 
 
 def test_status_names_the_phase_and_the_best_trial_of_each_method(finished: RunDirectory, study: Path) -> None:
