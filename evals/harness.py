@@ -6,7 +6,7 @@ study asks. Every task is found and loaded before the first is asked.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from evals.quiet import OnProgress, quietly
 from evals.recorded import doc_sha256, template_sha256
 from evals.result import EvalResult, Metric
 from evals.saving import replaced, start_tracker, write_files
-from evals.spec import OWN, RENDERED_TASKS, GenerationValue, OwnDataSpec, ScoringSpec, TaskSpec
+from evals.spec import GENERAL_TEXT, OUR_TASKS, OWN, GenerationValue, OwnDataSpec, ScoringSpec, TaskSpec
+from evals.tasks.general_text import build_general_text
 from evals.tasks.groups import group_metrics
 from evals.tasks.library import LoadedTask, TaskLibrary
 from evals.tasks.own import OwnTask, build_own
+from evals.tasks.portions import places
 from evals.tasks.punkt import sentence_splitter
 
 
@@ -96,11 +98,18 @@ def load_tasks(
     loaded: list[LoadedTask] = []
     with quietly():
         for spec in tasks:
-            build = build_own if spec.task == OWN else build_judged if spec.task in JUDGED else None
+            build = _OURS.get(spec.task)
             mine = None if build is None else LoadedTask(spec, [build(spec, scoring, own)], (spec.task,))
             loaded.append(mine or library.load(spec, scoring))
             _refuse_repetition(loaded)
     return loaded
+
+
+_OURS: Mapping[str, Callable[[TaskSpec, ScoringSpec, OwnDataSpec | None], OwnTask]] = {
+    OWN: build_own,
+    GENERAL_TEXT: build_general_text,
+    **dict.fromkeys(JUDGED, build_judged),
+}
 
 
 def _refuse_repetition(loaded: Sequence[LoadedTask]) -> None:
@@ -170,13 +179,15 @@ def _score_task(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, directory: Pat
 
 
 def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTracker) -> dict[str, Any]:
+    asked = places(task)
     results: dict[str, Any] = simple_evaluate(
         model=lm,
         # Names the model in the files; the model itself is `lm`.
         model_args={"pretrained": Path(str(getattr(lm.config, "_name_or_path", "") or "model")).name},
         tasks=list(task.items),
         num_fewshot=task.spec.num_fewshot,
-        limit=task.spec.limit,
+        limit=task.spec.limit if asked is None else None,
+        samples=asked,
         apply_chat_template=_applies_template(task),
         gen_kwargs={name: _plain(value) for name, value in task.spec.gen_kwargs.items()} or None,
         batch_size=scoring.batch_size,
@@ -196,7 +207,7 @@ def _ask(lm: HFLM, task: LoadedTask, scoring: ScoringSpec, tracker: EvaluationTr
 
 
 def _applies_template(task: LoadedTask) -> bool:
-    return task.spec.apply_chat_template and task.spec.task not in RENDERED_TASKS
+    return task.spec.apply_chat_template and task.spec.task not in OUR_TASKS
 
 
 def _template_asked_through(lm: HFLM, task: LoadedTask) -> str | None:

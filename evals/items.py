@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.errors import RunError
-from evals.spec import RENDERED_TASKS
+from evals.spec import OUR_TASKS
 
 SAMPLE_FILES = "samples_*.jsonl"
 REPEAT = "repeat-"
@@ -74,7 +74,7 @@ def _read_file(path: Path) -> list[Item]:
 def _read_item(task: str, sample: Mapping[str, Any]) -> Item:
     values = {name: _score(sample[name]) for name in sample["metrics"] if name in sample}
     scored = {name: pair for name, pair in values.items() if pair is not None}
-    own = sample["doc"] if task in RENDERED_TASKS else {}
+    own = sample["doc"] if task in OUR_TASKS else {}
     return Item(
         task=task,
         doc_id=int(sample["doc_id"]),

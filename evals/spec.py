@@ -53,16 +53,39 @@ GenerationValue = bool | int | float | str | tuple[str, ...] | None
 """What a generation setting can be: a plain value, or a list of strings."""
 
 
+Amount = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)]
+"""A share below 1, a whole number from 1 on."""
+
+
+def _share_or_number(amount: float | None) -> float | None:
+    if amount is None or amount < 1:
+        return amount
+    if amount != int(amount):
+        raise ValueError(f"limit is {amount:g}; it must be a share below 1 or a whole number")
+    return int(amount)
+
+
+class PortionSpec(Spec):
+    """Which items of a task are asked, where a study chooses by some of them and reports on the others."""
+
+    part: Literal["search", "confirm"]
+    """Whose items: those that trials are chosen by, or all others."""
+    search: Amount
+    """Items of each task that belong to the search, drawn evenly: a share below 1, a number of them from 1 on."""
+
+
 class TaskSpec(Spec):
     """One task and how it is asked."""
 
     task: str
     """`own` for the user's held-out data, `judge_pairs` or `judge_score` for answers to them that another model judges,
-    or any lm-evaluation-harness task or group by name."""
+    `general_text` for the loss on plain prose, or any lm-evaluation-harness task or group by name."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples before each question; without it, the task's own default."""
-    limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
+    limit: Amount | None = None
     """Score only the first items of each task: a share of them below 1, a number of them from 1 on."""
+    portion: PortionSpec | None = None
+    """Which items may be asked at all. A study sets it for tasks of both its phases; a study file has none."""
     gen_kwargs: Mapping[str, GenerationValue] = {}
     """Generation settings put over the task's own, as transformers names them; `max_gen_toks` and `until` too."""
     apply_chat_template: bool = False
@@ -72,12 +95,8 @@ class TaskSpec(Spec):
 
     @field_validator("limit")
     @classmethod
-    def _share_or_number(cls, limit: float | None) -> float | None:
-        if limit is None or limit < 1:
-            return limit
-        if limit != int(limit):
-            raise ValueError(f"limit is {limit:g}; it must be a share below 1 or a whole number")
-        return int(limit)
+    def _whole(cls, limit: float | None) -> float | None:
+        return _share_or_number(limit)
 
 
 class JudgeSpec(Spec):
@@ -122,12 +141,18 @@ class ScoringSpec(Spec):
     data_root: Path | None = None
     """A directory in the Hub's layout, as `sweep prefetch` makes: models and benchmarks are read from it, and nothing
     is fetched."""
+    general_text: Path | None = None
+    """The text that `general_text` reads; without it, the one that comes with this package."""
 
 
 OWN = "own"
 """The task that is the user's own held-out rows."""
+GENERAL_TEXT = "general_text"
+"""The task that is the loss on plain prose, which shows what a model has forgotten."""
 RENDERED_TASKS = frozenset({OWN, "judge_pairs", "judge_score"})
 """Tasks over the user's own rows, whose prompts are rendered already."""
+OUR_TASKS = RENDERED_TASKS | {GENERAL_TEXT}
+"""Tasks that lm-evaluation-harness does not know by itself."""
 
 AnswerType = Literal["none", "text", "json", "label", "sql"]
 LabelBy = Literal["likelihood", "generation"]

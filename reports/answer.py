@@ -7,6 +7,7 @@ from reports.document import Block, Paragraph
 from reports.gather import Gathered
 from reports.statistics import Estimate, overlap
 from reports.summary import MethodSummary, Summary
+from sweep.budget import is_spent, progress
 
 
 def missing_notes(gathered: Gathered) -> list[Block]:
@@ -33,9 +34,9 @@ def _unfinished(gathered: Gathered) -> list[str]:
     # Confirm opens with the base model on the test split: from then on the search is over, even where a small space
     # left trials of the budget unspent.
     open_search = [
-        f"{method.name} ({method.spent} of {wording.counted(budget.trials_per_method, 'trial')})"
+        f"{method.name} ({progress(budget, method.spending)})"
         for method in gathered.methods
-        if gathered.confirm_baseline is None and method.spent < budget.trials_per_method
+        if gathered.confirm_baseline is None and not is_spent(budget, method.spending)
     ]
     open_confirm = [
         f"{method.name} ({len(method.confirm)} of {wording.counted(budget.confirm_seeds, 'seed')})"

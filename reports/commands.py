@@ -6,6 +6,7 @@ same on every machine that the runs are copied to.
 
 import shlex
 
+from reports import wording
 from reports.document import Block, Code, Column, Paragraph, Table
 from reports.gather import Gathered
 from sweep.record import TrialRecord
@@ -13,7 +14,7 @@ from sweep.tracking.payload import run_name
 
 
 def blocks(gathered: Gathered) -> list[Block]:
-    """One command a scored row, and those for the whole study."""
+    """The commands for the whole study, and two for each row."""
     place = run_place(gathered)
     runs = place.partition("/")[0]
     again = Paragraph(
@@ -21,11 +22,19 @@ def blocks(gathered: Gathered) -> list[Block]:
         "directory in place it only adds what is missing); the second builds this report again."
     )
     code = Code(f"sweep run STUDY.yaml --runs {shlex.quote(runs)}\nsweep report {shlex.quote(place)}")
-    rows = [[run_name(record), _command(record, place, gathered)] for record in gathered.records if _is_scored(record)]
+    rows = [_row(record, place, gathered) for record in gathered.records if record.reused_from is None]
     if not rows:
         return [again, code]
-    columns = [Column("row"), Column("command that scores it again", "code")]
-    return [again, code, Table(columns, rows, "Each command scores what was saved again, on the same tasks.")]
+    columns = [
+        Column("row"),
+        Column("command that trains and scores it again", "code"),
+        Column("command that scores it again", "code"),
+    ]
+    caption = (
+        "The first command of a row runs it again from its recorded config and says whether data, versions, weights "
+        "and scores agree; the second scores what was saved on the same tasks."
+    )
+    return [again, code, Table(columns, rows, caption)]
 
 
 def run_place(gathered: Gathered) -> str:
@@ -34,10 +43,8 @@ def run_place(gathered: Gathered) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def _command(record: TrialRecord, place: str, gathered: Gathered) -> str:
+def _row(record: TrialRecord, place: str, gathered: Gathered) -> list[str]:
     directory = gathered.directory(record).path.relative_to(gathered.run.path).as_posix()
-    return f"sweep eval {shlex.quote(f'{place}/{directory}')}"
-
-
-def _is_scored(record: TrialRecord) -> bool:
-    return record.evaluation is not None and record.reused_from is None
+    again = f"sweep rerun {shlex.quote(place)} {shlex.quote(directory)}"
+    score = wording.NONE if record.evaluation is None else f"sweep eval {shlex.quote(f'{place}/{directory}')}"
+    return [run_name(record), again, score]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.budget import Spending, total
 from sweep.errors import RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.spec import MethodSpec, StudySpec
@@ -31,9 +32,14 @@ class MethodRecords:
     """The finalist: the best complete trial of the search."""
 
     @property
+    def spending(self) -> Spending:
+        """What the search has had of its budget; a reused config costs nothing."""
+        return total(self.search)
+
+    @property
     def spent(self) -> int:
-        """Trials of the budget that have ended; a reused config costs none."""
-        return sum(record.reused_from is None for record in self.search)
+        """Trials of the search that were run."""
+        return self.spending.trials
 
     @property
     def scored(self) -> tuple[TrialRecord, ...]:

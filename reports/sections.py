@@ -15,7 +15,11 @@ from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
 from reports.trials import failure_table, trials_table
+from sweep.budget import describe
+from sweep.openings import describe as openings_in_words
+from sweep.openings import read_openings
 from sweep.record import TrialRecord
+from sweep.selection import division_notes
 
 BASE_MODEL = "base model"
 CONSTANT_ANSWER = "best constant answer"
@@ -140,7 +144,7 @@ def _settings(gathered: Gathered) -> list[Block]:
 def _search(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
     spec = gathered.spec
     text = (
-        f"Each method had {wording.counted(spec.budget.trials_per_method, 'trial')} with the {spec.sampler.name} "
+        f"Each method had {describe(spec.budget)} with the {spec.sampler.name} "
         f"sampler and the {spec.pruner.name} pruner, to {spec.objective.direction} {spec.objective.metric} on the "
         f"validation split. Seed of the study: {spec.seed}."
     )
@@ -158,6 +162,10 @@ def _trials(gathered: Gathered) -> list[Block]:
 def _provenance(gathered: Gathered) -> list[Block]:
     blocks: list[Block] = [_data_table(gathered)] if _fingerprints(gathered) else []
     blocks += [Paragraph(text, "note") for text in _data_notes(gathered)]
+    openings = read_openings(gathered.run)
+    # Runs of older versions kept no count; saying nothing is better than saying never.
+    blocks += [Paragraph(openings_in_words(openings), "note")] if openings else []
+    blocks += [Paragraph(note, "note") for note in division_notes(gathered.spec.evaluation)]
     if gathered.environment:
         rows = [[name, value] for name, value in sorted(gathered.environment.items())]
         columns = [Column("what"), Column("found", "code")]

@@ -17,21 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.result import EvalResult
-from evals.spec import RENDERED_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import OUR_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from evals.tasks.names import known_tasks, refuse_unknown
-from sweep.config import Split, TrialConfig
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
-from sweep.errors import InputError, RunDirectoryError, TaskError
+from sweep.errors import InputError, TaskError
 from sweep.events import Event, Notice, OnEvent
 from sweep.record import TrialRecord
+from sweep.scoring import DEFAULT_CACHE, own_data, score_trial
 from sweep.spec import StudySpec
 from sweep.status import RunStatus, read_status
-from sweep.store import RunDirectory, TrialDirectory, read_config
+from sweep.store import RunDirectory
 from sweep.study_file import reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas import DataFrame
+
+    from sweep.progress import Progress
+    from sweep.rerun.comparison import Comparison
 
 __all__ = [
     "Run",
@@ -42,13 +47,12 @@ __all__ = [
     "own_data",
     "read_run",
     "refuse_problems",
+    "rerun_trial",
     "run_study",
     "score_model",
     "score_trial",
     "study_schema",
 ]
-
-DEFAULT_CACHE = Path("~/.cache/finetune-sweep")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def refuse_problems(spec: StudySpec, data_root: Path) -> None:
     from sweep import space
 
     problems = _data_problems(spec, data_root)
-    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(RENDERED_TASKS)
+    asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(OUR_TASKS)
     known = known_tasks() if asked else frozenset()
     checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
     for check in [partial(space.check, spec), *checks]:
@@ -231,82 +235,34 @@ def score_model(  # noqa: PLR0913
     )
 
 
-def score_trial(  # noqa: PLR0913
-    trial: Path,
+def rerun_trial(  # noqa: PLR0913
+    run: Path,
+    trial: str,
     *,
-    output: Path,
-    tasks: Sequence[TaskSpec] = (),
+    to: Path | None = None,
+    data_root: Path | None = None,
+    anyway: bool = False,
     cache: Path | None = None,
-    benchmarks: Path | None = None,
-    repeat: int = 1,
-) -> EvalResult:
-    """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named.
+    on_progress: "Callable[[Progress], None] | None" = None,
+) -> "Comparison":
+    """Run one recorded trial again from its config alone, and compare what comes of it with its record.
 
-    `benchmarks` takes the place of the study's `evaluation.scoring.data_root`.
+    `trial` is its directory within the run, such as `search/lora/0003`. Raises InputError where there is none, or
+    where config or data are not those that were recorded, unless `anyway`.
     """
-    from evals import score
+    from sweep.rerun import again
 
-    cache = cache or DEFAULT_CACHE.expanduser()
-    directory = TrialDirectory(trial)
-    config = read_config(directory.config)
-    tasks = tasks or config.tasks
-    scoring = config.scoring
-    if benchmarks is not None:
-        scoring = scoring.model_copy(update={"data_root": benchmarks.resolve()})
-    method = config.method_spec
-    whole_model = method is not None and method.kind == "full"
-    return score.score_model(
-        config.model,
-        tasks,
-        scoring,
-        cache=cache,
-        output=output,
-        own=_own_data(config, run=_run_of(trial), cache=cache) if _asks_own(tasks) else None,
-        adapter=directory.checkpoint if method is not None and not whole_model else None,
-        checkpoint=directory.checkpoint if whole_model else None,
-        quantization=None if method is None else method.quantization,
-        repeat=repeat,
+    return again.rerun(
+        RunDirectory(run),
+        trial,
+        cache=(cache or DEFAULT_CACHE.expanduser()).resolve(),
+        to=to,
+        data_root=data_root,
+        anyway=anyway,
+        on_progress=on_progress or (lambda _: None),
     )
-
-
-def own_data(run: RunDirectory, split: Split, *, cache: Path | None = None) -> OwnDataSpec:
-    """What the task `own` means in a run: its validation or its test rows."""
-    record = run.baseline.read_record()
-    if record is None:
-        raise RunDirectoryError(f"{run.path}: the base model has not been scored yet, so its data are not prepared.")
-    config = record.config.model_copy(update={"split": split})
-    return _own_data(config, run=run, cache=cache or DEFAULT_CACHE.expanduser())
 
 
 def machine_capabilities() -> list[Capability]:
     """What this machine can do, tried out one by one."""
     return capabilities()
-
-
-def _asks_own(tasks: Sequence[TaskSpec]) -> bool:
-    return any(task.task in RENDERED_TASKS for task in tasks)
-
-
-def _run_of(trial: Path) -> RunDirectory:
-    for parent in trial.resolve().parents:
-        if (parent / "study.yaml").is_file():
-            return RunDirectory(parent)
-    raise RunDirectoryError(f"{trial}: not inside a run directory; none of its parents holds a study.yaml.")
-
-
-def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
-    from evals.models.load import load_tokenizer
-    from evals.models.source import local_model
-    from evals.offline import reading_from
-    from sweep.data.prepare import prepare
-
-    with reading_from(config.scoring.data_root):
-        prepared = prepare(
-            config.data,
-            load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
-            data_root=config.data_root,
-            max_length=config.max_length,
-            directory=run.data,
-            seed=run.read_study().seed,
-        )
-    return prepared.own(config.split)

@@ -1,12 +1,11 @@
 """The command line: turns arguments into calls of `sweep.api`, and errors into one clear line and an exit code.
 
 Exit codes: 0 done, 1 the study failed, 2 the user's input is wrong, 130 interrupted with everything saved. A bug
-prints its traceback. This is the only place that reads the environment.
+prints its traceback. Nothing below reads the environment.
 """
 
 import json
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from evals.gen_kwargs import read_gen_kwargs
-from evals.spec import RENDERED_TASKS, Dtype, GenerationValue, ModelSpec, QuantizationSpec, ScoringSpec, TaskSpec
+from evals.spec import (
+    OUR_TASKS,
+    RENDERED_TASKS,
+    Dtype,
+    GenerationValue,
+    ModelSpec,
+    QuantizationSpec,
+    ScoringSpec,
+    TaskSpec,
+)
 from sweep import api, display
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
+from sweep.options import (
+    CacheOption,
+    RunArgument,
+    SetOption,
+    StudyArgument,
+    complaints,
+    console,
+    default_cache,
+)
+from sweep.rerun.command import rerun
 from sweep.stock_flags import join_lists
 from sweep.store import RunDirectory
 
@@ -38,24 +55,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-complaints = Console(stderr=True, soft_wrap=True, highlight=False)
-
-StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
-        envvar="SWEEP_CACHE",
-        show_envvar=True,
-        show_default=False,
-    ),
-]
 
 
 def with_dashes(name: str) -> str:
@@ -207,12 +206,17 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
             scoring=ScoringSpec(batch_size=batch_size, data_root=data_root and data_root.resolve()),
             adapter=adapter,
             quantization=QuantizationSpec() if load_in_4bit else None,
-            own=api.own_data(RunDirectory(study), split, cache=where) if asks_own and study is not None else None,
+            own=None
+            if study is None or not asks_own
+            else api.own_data(RunDirectory(study), split, cache=where, who=model if adapter is None else str(adapter)),
             cache=where,
             repeat=repeat,
         )
     console.print(display.scores_table(result))
     console.print(f"per-item answers: {output_path}")
+
+
+app.command()(rerun)
 
 
 @app.command()
@@ -253,7 +257,7 @@ def _task(
             limit=limit,
             apply_chat_template=apply_chat_template,
             # The user's own answers are greedy.
-            gen_kwargs={} if name in RENDERED_TASKS else generation,
+            gen_kwargs={} if name in OUR_TASKS else generation,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -264,12 +268,6 @@ def _task(
 def doctor() -> None:
     """Show what this machine can do: devices, 4-bit weights, isolation, versions."""
     console.print(display.capability_table(api.machine_capabilities()))
-
-
-def default_cache() -> Path:
-    """Directory of converted models, by the XDG convention."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,12 +7,13 @@ fingerprint are the same work, whichever study or trial number they belong to.
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
-from sweep.spec import DataSpec, MethodSpec, Params, StudySpec
+from sweep.selection import tasks_of
+from sweep.spec import DataSpec, EvaluationSpec, MethodSpec, Params, StudySpec
 
 ConfigPhase = Literal["baseline", "search", "confirm"]
 Split = Literal["validation", "test"]
@@ -43,6 +44,8 @@ class TrialConfig(Spec):
     """The method with this trial's params filled in."""
     max_length: int
     """Longest row in tokens when rows are tokenized, the same for the base model and all trials."""
+    split_seed: int | None = Field(None, ge=0)
+    """Seed that the rows were divided with, the same for all trials of a study; none in records of older versions."""
     split: Split
     """Part of the user's data that the trial is scored on."""
     tasks: tuple[TaskSpec, ...]
@@ -54,11 +57,20 @@ class TrialConfig(Spec):
     deadline_seconds: float | None = None
     """Wall time after which the trial is ended."""
 
+    @model_validator(mode="after")
+    def _only_confirm_sees_test_data(self) -> Self:
+        if self.phase != "confirm" and self.split == "test":
+            raise ValueError(f"a trial of the {self.phase} phase cannot be scored on the test split")
+        for task in self.tasks:
+            if task.portion is not None and (task.portion.part == "confirm") != (self.phase == "confirm"):
+                raise ValueError(f"{task.task}: a trial of the {self.phase} phase cannot have these items")
+        return self
+
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result: not names, numbers or where the data lie."""
         names_and_places = {"study", "phase", "method", "number", "params", "data_root", "deadline_seconds"}
         decides = self.model_dump(
-            mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root"}}
+            mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root", "general_text"}}
         )
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -88,9 +100,10 @@ def configure(  # noqa: PLR0913
         data_root=data_root,
         method_spec=method_spec,
         max_length=method_spec.training.max_length,
+        split_seed=spec.seed,
         split="validation" if phase == "search" else "test",
-        tasks=spec.evaluation.search if phase == "search" else spec.evaluation.confirm,
-        scoring=_located(spec.evaluation.scoring, data_root),
+        tasks=tasks_of(spec.evaluation, "search" if phase == "search" else "confirm"),
+        scoring=_located(spec.evaluation, data_root),
         deadline_seconds=None if minutes is None else minutes * 60,
     )
 
@@ -108,16 +121,20 @@ def configure_baseline(spec: StudySpec, *, phase: Literal["baseline", "confirm"]
         data_root=data_root,
         method_spec=None,
         max_length=spec.training.max_length,
+        split_seed=spec.seed,
         split="validation" if phase == "baseline" else "test",
-        tasks=spec.evaluation.search if phase == "baseline" else spec.evaluation.confirm,
-        scoring=_located(spec.evaluation.scoring, data_root),
+        tasks=tasks_of(spec.evaluation, "search" if phase == "baseline" else "confirm"),
+        scoring=_located(spec.evaluation, data_root),
         repeat=2 if spec.evaluation.noise_floor else 1,
     )
 
 
-def _located(scoring: ScoringSpec, root: Path) -> ScoringSpec:
+def _located(evaluation: EvaluationSpec, root: Path) -> ScoringSpec:
     """Let relative paths start where the study's data files do."""
+    scoring = evaluation.scoring
     located: dict[str, object] = {}
+    if isinstance(evaluation.general_text, str):
+        located["general_text"] = root / evaluation.general_text
     if scoring.data_root is not None:
         located["data_root"] = root / scoring.data_root
     if scoring.judge is not None and scoring.judge.against is not None:

@@ -8,9 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from evals.result import EvalResult, Noise
+from sweep import openings
+from sweep.budget import describe, progress
 from sweep.config import TrialConfig
 from sweep.environment import Capability
 from sweep.record import TrialRecord
+from sweep.selection import division_notes
 from sweep.spec import Dimension, StudySpec
 from sweep.status import RunStatus
 
@@ -56,20 +59,21 @@ def outcome(record: TrialRecord) -> str:
 def status_table(status: RunStatus) -> RenderableType:
     """Where a run stands."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("method", "trials", "states", f"best {status.spec.objective.metric}", "its params", "seeds"):
+    for name in ("method", "search", "states", f"best {status.spec.objective.metric}", "its params", "seeds"):
         table.add_column(name)
     for name, method in status.methods.items():
         best = method.best
         table.add_row(
             name,
-            f"{method.trials_done} of {method.trials_budget}",
+            progress(status.spec.budget, method.spent),
             ", ".join(f"{count} {state}" for state, count in method.states.items()) or "none yet",
             "" if best is None or best.objective is None else f"{best.objective:.4g}",
             "" if best is None else escape(varied(best.config.params)),
             f"{method.seeds_done} of {status.spec.budget.confirm_seeds}",
         )
     left = "" if not status.seconds_left else f", about {_duration(status.seconds_left)} left on one worker"
-    return Group(f"{status.spec.name}: {status.phase}{left}", table)
+    divided = [escape(note) for note in division_notes(status.spec.evaluation)]
+    return Group(f"{status.spec.name}: {status.phase}{left}", table, openings.describe(status.openings), *divided)
 
 
 def study_summary(spec: StudySpec) -> RenderableType:
@@ -84,9 +88,10 @@ def study_summary(spec: StudySpec) -> RenderableType:
         f"{len(methods)} methods ({', '.join(methods)})" if len(methods) > 1 else f"1 method ({next(iter(methods))})"
     )
     return Group(
-        f"{spec.name}: valid. {count}, {budget.trials_per_method} trials each by {spec.objective.metric}, "
+        f"{spec.name}: valid. {count}, {describe(budget)} each by {spec.objective.metric}, "
         f"then {budget.confirm_seeds} fresh seeds for each method's best config.",
         table,
+        *(escape(note) for note in division_notes(spec.evaluation)),
     )
 
 

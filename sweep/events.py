@@ -18,8 +18,8 @@ class PhaseStarted:
     """A phase begins that has work left."""
 
     phase: Phase
-    trials: int
-    """Trials still to run, at most."""
+    trials: int | None
+    """Trials still to run, at most; none where the budget does not count them."""
 
 
 @dataclass(frozen=True, slots=True)

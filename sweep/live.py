@@ -109,7 +109,8 @@ def _line(event: Event, spec: StudySpec) -> str | None:
     """One plain line for an event; none for those too frequent to print."""
     match event:
         case PhaseStarted(phase, trials):
-            return f"{phase}: {PHASES[phase]} ({trials} to run)"
+            to_run = "until the budget is spent" if trials is None else f"{trials} to run"
+            return f"{phase}: {PHASES[phase]} ({to_run})"
         case DataReady(rows, dropped):
             counts = ", ".join(f"{count} {split}" for split, count in rows.items())
             return f"data: {counts} rows" + (f"; {len(dropped)} left out" if dropped else "")

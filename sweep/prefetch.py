@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from evals.models.source import MODELS, PACKAGE_PREFIX
 from evals.offline import METRICS, is_on_the_hub, visible_files
-from evals.spec import RENDERED_TASKS, ModelSpec, Spec
+from evals.spec import OUR_TASKS, ModelSpec, Spec
 from evals.tasks.library import TaskLibrary
 from evals.tasks.names import refuse_unknown
 from evals.tasks.punkt import NLTK_DATA, SPLITTER, needs_splitter
@@ -145,7 +145,7 @@ def _own_data(spec: StudySpec, data_root: Path) -> Iterator[Wanted]:
 
 def _benchmarks(spec: StudySpec, library: TaskLibrary) -> Iterator[Wanted]:
     names = dict.fromkeys(task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm))
-    for name in (name for name in names if name not in RENDERED_TASKS):
+    for name in (name for name in names if name not in OUR_TASKS):
         refuse_unknown(name, library.manager.task_index.keys())
         for data_name in sorted(filter(is_on_the_hub, library.data_names(name))):
             yield Wanted(kind="dataset", name=data_name)

@@ -30,8 +30,10 @@ class PrepareData:
     """Where prepared rows are kept, by their content."""
     seed: int
     """The study's seed: the split is the same for every trial, whatever its own seed."""
-    tasks: tuple[TaskSpec, ...] = ()
-    """Every task of the study: one that cannot be asked is refused now, not after the search."""
+    search_tasks: tuple[TaskSpec, ...] = ()
+    """What trials are chosen by."""
+    confirm_tasks: tuple[TaskSpec, ...] = ()
+    """What finalists are scored on. A task of either that cannot be asked is refused now, not after the search."""
     scoring: ScoringSpec = field(default_factory=ScoringSpec)
     """How they are scored."""
     hub: Path | None = None

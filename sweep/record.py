@@ -34,6 +34,21 @@ class Memory(Spec):
     """Peak memory allocated on the GPU; none on a CPU."""
 
 
+class DeviceUse(Spec):
+    """The device that a trial ran on, and the energy it took."""
+
+    kind: Literal["cuda", "cpu"]
+    """GPU or CPU."""
+    name: str
+    """What the device is called."""
+    count: int = Field(1, ge=1)
+    """Devices that the trial held for as long as it took."""
+    energy_joules: float | None = Field(None, ge=0)
+    """Energy that the device took meanwhile, whatever else ran on it; none where the machine does not tell."""
+    energy_source: Literal["nvml", "rapl"] | None = None
+    """Where that was read: NVIDIA's driver for the GPU, or Intel's and AMD's counters for the CPU packages."""
+
+
 class TrainingResult(Spec):
     """What training gave. Step-by-step values are in `steps.jsonl` beside the record."""
 
@@ -59,6 +74,15 @@ class TrainingResult(Spec):
     """Hash of the trainable weights after the last step."""
     optim: str
     """The optimizer as it was resolved on this machine."""
+
+    @property
+    def estimated_flops(self) -> float:
+        """Floating-point operations of training, estimated: for each token 4 a parameter, and 2 more a trained one.
+
+        Forward and backward pass take 2 each a parameter, a weight's gradient 2 more (arXiv 2001.08361, which counts
+        6 where all are trained). Attention scores, recomputed activations and validations are left out.
+        """
+        return float(self.tokens) * (4.0 * self.total_parameters + 2.0 * self.trainable_parameters)
 
 
 class TrialRecord(Spec):
@@ -86,6 +110,10 @@ class TrialRecord(Spec):
     """Wall time by part: load, data, train, validate, save, score."""
     memory: Memory | None = None
     """Peak memory."""
+    tokens: int | None = None
+    """Tokens trained on, however the trial ended; none in records of older versions."""
+    device: DeviceUse | None = None
+    """What it ran on; none where its worker died."""
     data_sha256: Mapping[str, str] = {}
     """Fingerprint of the rows of each split."""
     environment: Mapping[str, str] = {}

@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
+from sweep.search_spec import BudgetSpec as BudgetSpec  # noqa: PLC0414 - one place to import a study's sections from
+from sweep.search_spec import PrunerSpec as PrunerSpec  # noqa: PLC0414
+from sweep.search_spec import SamplerSpec as SamplerSpec  # noqa: PLC0414
 
 MethodKind = Literal["lora", "qlora", "full"]
 Scalar = bool | int | float | str | None
@@ -179,6 +182,9 @@ class EvaluationSpec(Spec):
     """Tasks for the base model and the finalists; the user's own data are their test split."""
     scoring: ScoringSpec = ScoringSpec()
     """Settings that all tasks share."""
+    general_text: bool | str = True
+    """Take the loss on plain prose in confirm too, to see what was forgotten: on a short text that comes with this
+    package, or on a text file of your own (relative to the study file)."""
     noise_floor: bool = True
     """Score the base model twice and report the share of items that flip: no smaller difference means anything."""
 
@@ -200,39 +206,6 @@ class ObjectiveSpec(Spec):
     def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's direction."""
         return "maximize" if self.maximize else "minimize"
-
-
-class BudgetSpec(Spec):
-    """How much is spent, the same for every method."""
-
-    trials_per_method: int = Field(12, gt=0)
-    """Trials that each method's search may run; a repeated config costs none."""
-    confirm_seeds: int = Field(3, ge=0)
-    """Fresh seeds for each finalist."""
-    trial_minutes: float | None = Field(None, gt=0)
-    """Deadline of one trial."""
-
-
-class SamplerSpec(Spec):
-    """How Optuna proposes params."""
-
-    name: Literal["gp", "tpe", "random", "grid", "qmc", "cmaes"] = "gp"
-    """Gaussian process, TPE, random, grid (every combination once), quasi-Monte Carlo, or CMA-ES."""
-    n_startup_trials: int | None = Field(None, ge=1)
-    """Trials drawn at random before the sampler learns; without it, a third of the budget, at least 3."""
-
-
-class PrunerSpec(Spec):
-    """When Optuna ends a trial early, by its validation loss."""
-
-    name: Literal["median", "successive_halving", "hyperband", "none"] = "median"
-    """Median rule, successive halving, Hyperband, or none."""
-    n_startup_trials: int = Field(4, ge=0)
-    """Trials that must finish before the median rule acts."""
-    n_warmup_steps: int = Field(1, ge=0)
-    """Validations of each trial that the median rule leaves alone."""
-    reduction_factor: int = Field(3, ge=2)
-    """Share of trials kept at each rung of halving and Hyperband: one in so many."""
 
 
 class TrackingSpec(Spec):

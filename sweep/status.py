@@ -1,10 +1,12 @@
 """Where a run stands, from its records alone: which phase, how many trials ended as what, and the best so far."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweep.budget import Spending, is_spent, seconds_left, total
+from sweep.openings import Opening, read_openings
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
@@ -18,10 +20,8 @@ class MethodStatus:
 
     states: Mapping[str, int]
     """Trials by state; failures by their kind."""
-    trials_done: int
-    """Trials of the budget that have ended; repeated configs cost none."""
-    trials_budget: int
-    """Trials that the search may run."""
+    spent: Spending
+    """What its search has had of the budget; repeated configs cost nothing."""
     best: TrialRecord | None
     """Best complete trial so far, by the objective."""
     seeds_done: int
@@ -42,13 +42,15 @@ class RunStatus:
     """Progress by method."""
     seconds_left: float | None
     """Wall time to come on one worker, from the mean of what has ended; none before a method's first trial ends."""
+    openings: Sequence[Opening]
+    """How often the test data were opened."""
 
 
 def read_status(run: RunDirectory) -> RunStatus:
     """Read a run's progress. Raises RunDirectoryError where there is no run."""
     spec = run.read_study()
     methods = {name: _method_status(run, spec, name) for name in spec.methods}
-    return RunStatus(spec, _phase(run, spec, methods), methods, _seconds_left(spec, methods))
+    return RunStatus(spec, _phase(run, spec, methods), methods, _seconds_left(spec, methods), read_openings(run))
 
 
 def best_trial(records: list[TrialRecord], spec: StudySpec) -> TrialRecord | None:
@@ -66,8 +68,7 @@ def _method_status(run: RunDirectory, spec: StudySpec, method: str) -> MethodSta
     own = [record for record in search if record.reused_from is None]
     return MethodStatus(
         states=Counter(_state(record) for record in search),
-        trials_done=len(own),
-        trials_budget=spec.budget.trials_per_method,
+        spent=total(search),
         best=best_trial(search, spec),
         seeds_done=len(confirm),
         seconds=sum(record.seconds_total for record in [*own, *confirm]),
@@ -85,7 +86,7 @@ def _phase(run: RunDirectory, spec: StudySpec, methods: Mapping[str, MethodStatu
         return "baseline"
     # Confirm opens with the base model on the test split, and only once the search is over.
     if spec.budget.confirm_seeds == 0:
-        searched = all(method.trials_done >= method.trials_budget for method in methods.values())
+        searched = all(is_spent(spec.budget, method.spent) for method in methods.values())
         return "done" if searched else "search"
     if not run.confirm_baseline.record.exists():
         return "search"
@@ -97,10 +98,10 @@ def _phase(run: RunDirectory, spec: StudySpec, methods: Mapping[str, MethodStatu
 def _seconds_left(spec: StudySpec, methods: Mapping[str, MethodStatus]) -> float | None:
     left = 0.0
     for method in methods.values():
-        ended = method.trials_done + method.seeds_done
-        if ended == 0:
+        search = seconds_left(spec.budget, method.spent)
+        if search is None:
             return None
-        open_trials = max(0, method.trials_budget - method.trials_done)
+        ended = method.spent.trials + method.seeds_done
         open_seeds = max(0, spec.budget.confirm_seeds - method.seeds_done)
-        left += method.seconds / ended * (open_trials + open_seeds)
+        left += search + (method.seconds / ended * open_seeds if ended else 0.0)
     return left

@@ -1,10 +1,11 @@
 """The run directory: where each file is, and how it is written so that nothing half-written is ever read.
 
-runs/<study>/study.yaml  environment.json  optuna.db  data/
+runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
              baseline/                    record.json  config.yaml  eval/
              search/<method>/0007/        the same, and steps.jsonl  checkpoint/
              confirm/baseline/            the base model on the test split
              confirm/<method>/seed-1/     the same as a trial
+             rerun/search-<method>-0007-1/   a trial that was run again, to compare
              report/
 """
 
@@ -77,6 +78,16 @@ class RunDirectory:
         return self.path / "environment.json"
 
     @property
+    def test_openings(self) -> Path:
+        """How often the test data were opened, one JSON object a line."""
+        return self.path / "test_openings.jsonl"
+
+    @property
+    def reruns(self) -> Path:
+        """Trials that were run again to compare."""
+        return self.path / "rerun"
+
+    @property
     def optuna_db(self) -> Path:
         """Default Optuna storage."""
         return self.path / "optuna.db"
@@ -133,6 +144,18 @@ class RunDirectory:
             return StudySpec.model_validate(YAML(typ="safe", pure=True).load(self.study_file.read_text("utf-8")))
         except ValidationError as error:
             raise RunDirectoryError(f"{self.study_file}: not a study that this version wrote: {error}.") from error
+
+
+def trained_tokens(directory: TrialDirectory) -> int:
+    """Tokens that a trial trained on, from its steps: known however it ended, killed in the middle of a line too."""
+    tokens = 0
+    if directory.steps.exists():
+        for line in directory.steps.read_text("utf-8", errors="replace").splitlines():
+            try:
+                tokens = max(tokens, int(json.loads(line).get("tokens", 0)))
+            except (ValueError, TypeError, AttributeError):
+                continue
+    return tokens
 
 
 def read_record(path: Path) -> TrialRecord:

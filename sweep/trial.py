@@ -34,10 +34,10 @@ from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
 from sweep.models import load_for_training, release_memory, without_loading_bars
 from sweep.progress import Progress
-from sweep.record import Failure, FailureKind, Memory, State, TrainingResult, TrialRecord
-from sweep.resources import PeakMemory
+from sweep.record import DeviceUse, Failure, FailureKind, Memory, State, TrainingResult, TrialRecord
+from sweep.resources import ResourceWatch
 from sweep.spec import MethodSpec
-from sweep.store import TrialDirectory
+from sweep.store import TrialDirectory, trained_tokens
 from sweep.training.solo import TrainingOutcome, train
 
 OUT_OF_MEMORY = re.compile(
@@ -56,6 +56,7 @@ class _Course:
     intermediate: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     memory: Memory | None = None
+    device: DeviceUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,9 @@ def run_trial(  # noqa: PLR0913
         on_progress=on_progress,
         deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
     )
-    with PeakMemory(device) as memory, without_loading_bars(), reading_from(config.scoring.data_root):
+    with ResourceWatch(device) as watch, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course)
-        course.memory = memory.peak()
+        course.memory, course.device = watch.peak(), watch.use()
     release_memory()
     return TrialRecord(
         config=config,
@@ -117,6 +118,8 @@ def run_trial(  # noqa: PLR0913
         intermediate=course.intermediate,
         seconds=course.seconds,
         memory=course.memory,
+        tokens=trained_tokens(directory),
+        device=course.device,
         data_sha256=dict(prepared.sha256),
         environment=describe(),
         started_at=started_at,
@@ -149,6 +152,7 @@ def _report_rung(course: _Course, on_rung: Callable[[int, float], bool], rung: i
 
 def _run_guarded(config: TrialConfig, around: _Surroundings, course: _Course) -> None:
     _forget_checkpoint(around.directory)
+    around.directory.steps.unlink(missing_ok=True)
     try:
         _run(config, around, course)
     except InputError:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,8 @@ from sweep.record import TrialRecord
 from sweep.store import TrialDirectory
 
 if TYPE_CHECKING:
-    from evals.tasks.library import TaskLibrary
+    from evals.spec import TaskSpec
+    from evals.tasks.library import LoadedTask, TaskLibrary
     from sweep.data.prepare import PreparedData
 
 
@@ -57,7 +58,7 @@ class TrialRunner:
         self._load_tasks(request)
         return Prepared(
             rows=dict(prepared.rows),
-            sha256=dict(prepared.sha256),
+            sha256={**prepared.sha256, **self._text_sha256(request)},
             dropped=tuple(str(row) for row in prepared.dropped),
             environment=describe(ask_gpu=True),
         )
@@ -80,6 +81,14 @@ class TrialRunner:
             on_progress=on_progress,
         )
 
+    def _text_sha256(self, request: PrepareData) -> dict[str, str]:
+        """Fingerprint of the text for `general_text`: a study that goes on must not read another one."""
+        from evals.spec import GENERAL_TEXT
+        from evals.tasks.paragraphs import text_sha256
+
+        asked = any(task.task == GENERAL_TEXT for task in (*request.search_tasks, *request.confirm_tasks))
+        return {GENERAL_TEXT: text_sha256(request.scoring.general_text)} if asked else {}
+
     def _tasks(self) -> "TaskLibrary":
         """Indexing thousands of tasks and loading a benchmark takes longer than a small trial: once for all of them."""
         from evals.tasks.library import TaskLibrary
@@ -89,13 +98,23 @@ class TrialRunner:
         return self._library
 
     def _load_tasks(self, request: PrepareData) -> None:
-        """Load every benchmark, so that one that is out of reach is refused before anything is spent."""
+        """Load every benchmark, so that one that is out of reach is refused before anything is spent.
+
+        So is a study that would report on items that it chose by.
+        """
         from evals.harness import load_tasks
         from evals.spec import RENDERED_TASKS
+        from evals.tasks.portions import places, refuse_shared_items
 
-        for task in request.tasks:
-            if task.task not in RENDERED_TASKS:
-                load_tasks((task,), request.scoring, own=None, library=self._tasks())
+        def load(tasks: "Sequence[TaskSpec]") -> "list[LoadedTask]":
+            asked = [task for task in tasks if task.task not in RENDERED_TASKS]
+            return load_tasks(asked, request.scoring, own=None, library=self._tasks()) if asked else []
+
+        search, confirm = load(request.search_tasks), load(request.confirm_tasks)
+        refuse_shared_items(search, confirm)
+        for task in (*search, *confirm):
+            # A task that cannot be divided is refused here too.
+            places(task)
 
     def _prepared(self, request: PrepareData) -> "PreparedData":
         from evals.models.load import load_tokenizer

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.openings import read_openings
 from sweep.record import TrialRecord
 from sweep.store import RunDirectory
 
@@ -152,11 +153,14 @@ def test_scoring_a_finalist_again_gives_its_recorded_scores(finished: RunDirecto
     again = sweep("eval", str(trial.path), "--output_path", str(output), cwd=study.parent)
 
     assert again.returncode == 0, again.stderr
-    (results,) = output.rglob("results_*.json")
-    scores = json.loads(results.read_text("utf-8"))["results"]["own"]
+    # Each task is asked in a call of its own, and writes a file of its own.
+    written = [json.loads(path.read_text("utf-8"))["results"] for path in output.rglob("results_*.json")]
+    (scores,) = (results["own"] for results in written if "own" in results)
     assert recorded is not None
     assert recorded.evaluation is not None
     assert scores["loss,none"] == pytest.approx(recorded.evaluation.metrics["own/loss"].value, rel=1e-6)
+    # Whoever looks at the test data once more is counted.
+    assert (read_openings(finished)[-1].by, read_openings(finished)[-1].who) == ("eval", f"{method} seed 1")
 
 
 def test_status_names_the_phase_and_the_best_trial_of_each_method(finished: RunDirectory, study: Path) -> None:
@@ -164,7 +168,40 @@ def test_status_names_the_phase_and_the_best_trial_of_each_method(finished: RunD
 
     assert shown.returncode == 0
     assert "done" in shown.stdout
+    assert "The test data were opened" in shown.stdout
+    assert "2 of 2 trials" in shown.stdout
     assert all(method in shown.stdout for method in ("lora", "qlora", "full"))
+
+
+def test_a_finalist_that_is_run_again_gives_what_was_recorded(finished: RunDirectory, study: Path) -> None:
+    before = len(read_openings(finished))
+
+    again = sweep("rerun", "runs/toy", "confirm/qlora/seed-1", cwd=study.parent)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "confirm/qlora/seed-1 gives exactly what was recorded." in again.stdout
+    assert [opening.by for opening in read_openings(finished)[before:]] == ["rerun"]
+
+
+def test_the_test_data_were_opened_for_the_base_model_and_the_finalists_alone(finished: RunDirectory) -> None:
+    by_study = [opening.who for opening in read_openings(finished) if opening.by == "study"]
+
+    assert by_study == ["base model", "lora seed 1", "qlora seed 1", "full seed 1"]
+    by_hand = [opening.who for opening in read_openings(finished) if opening.by == "eval"]
+    assert set(by_hand) <= {"lora seed 1", "qlora seed 1", "full seed 1"}
+    # What training saw is known: of every trial, however it ended.
+    assert all(record.tokens for record in records(finished) if record.reused_from is None)
+    assert all(record.device is not None and record.device.name for record in records(finished))
+
+
+def test_finalists_and_the_base_model_are_scored_on_plain_prose(finished: RunDirectory) -> None:
+    base = finished.confirm_baseline.read_record()
+    scored = [base, *(record for record in records(finished) if record.config.phase == "confirm")]
+
+    evaluations = [record.evaluation for record in scored if record is not None]
+    assert len(evaluations) == 4
+    assert all(found is not None and found.metrics["general_text/loss"].n > 30 for found in evaluations)
+    assert len({found.doc_sha256["general_text"] for found in evaluations if found is not None}) == 1
 
 
 def test_tables_can_be_read_from_python(finished: RunDirectory) -> None:

@@ -37,6 +37,11 @@ class LoadedTask:
     """Names of the tasks within."""
 
     @property
+    def leaves(self) -> list[Any]:
+        """lm-evaluation-harness's tasks, groups taken apart."""
+        return list(_leaves(self.items))
+
+    @property
     def data_names(self) -> set[str]:
         """Names of the data sets that the tasks read."""
         return {str(getattr(task, "DATASET_PATH", "")) for task in _leaves(self.items)}

@@ -130,7 +130,7 @@ class OwnTask(Task):  # type: ignore[misc]  # lm_eval is untyped
     def metrics(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """Metrics with their errors, which lm-evaluation-harness knows for plain means only, by `task/metric`."""
         graded = [{name: sample[name] for name in sample["metrics"]} for sample in samples]
-        return {f"{OWN}/{name}": metric for name, metric in own_metrics(graded).items()}
+        return {f"{self.name}/{name}": metric for name, metric in own_metrics(graded).items()}
 
     def constants(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """The same metrics for the best constant answer."""

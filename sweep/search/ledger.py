@@ -5,6 +5,7 @@ A reused record costs nothing and never becomes a finalist: it is a copy of one 
 
 from collections.abc import Iterable
 
+from sweep import budget
 from sweep.config import TrialConfig
 from sweep.record import TrialRecord
 from sweep.space import Dimensions, contains
@@ -29,6 +30,7 @@ class Ledger:
         self._running: dict[int, TrialConfig] = {}
         self._parked: list[TrialConfig] = []
         self._duplicates = 0
+        self._spent = budget.Spending()
         for record in records:
             self.add(record)
 
@@ -36,6 +38,7 @@ class Ledger:
         """Enter a record that is on disk; its trial runs no longer."""
         self._running.pop(record.config.number, None)
         self._records.append(record)
+        self._spent += budget.spending_of(record)
         self._duplicates = 0 if record.reused_from is None else self._duplicates + 1
         if record.reused_from is None and is_reusable(record):
             self._by_fingerprint.setdefault(record.config_fingerprint, record)
@@ -74,14 +77,19 @@ class Ledger:
         return bool(self._parked)
 
     @property
-    def spent(self) -> int:
-        """Trials run or running: what the method has had of its budget."""
-        return len(self._running) + sum(record.reused_from is None for record in self._records)
+    def spending(self) -> budget.Spending:
+        """What the method has had of its budget, trials that are running counted as they will probably end."""
+        return budget.foreseen(self._spent, len(self._running))
+
+    @property
+    def share_spent(self) -> float:
+        """Share of the budget that the method has had."""
+        return budget.share_spent(self._spec.budget, self.spending)
 
     @property
     def is_spent(self) -> bool:
-        """Whether the budget is used up."""
-        return self.spent >= self._spec.budget.trials_per_method
+        """Whether the budget is used up, so that no further trial begins."""
+        return budget.is_spent(self._spec.budget, self.spending)
 
     @property
     def duplicates(self) -> int:

@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.spec import BudgetSpec, PrunerSpec, Scalar, StudySpec
 
+UNCOUNTED_TRIALS = 12
+"""Trials that a budget of tokens or hours is taken for, where something depends on their number."""
 FEASIBLE = "feasible"
 """Name of the one constraint; a trial without a value for it would upset the Gaussian process."""
 FEASIBLE_VALUE = -1.0
@@ -50,8 +52,8 @@ def startup_trials(spec: StudySpec) -> int:
 
 
 def default_startup_trials(budget: BudgetSpec) -> int:
-    """A third of the budget, at least 3."""
-    return max(3, budget.trials_per_method // 3)
+    """A third of the budget, at least 3; as of 12 trials where they are not counted."""
+    return max(3, (budget.trials_per_method or UNCOUNTED_TRIALS) // 3)
 
 
 def build_sampler(name: str, seeds: Seeds) -> optuna.samplers.BaseSampler:

@@ -16,6 +16,7 @@ from evals.errors import InputError, ModelError, RunError, TaskError
 from sweep.config import TrialConfig
 from sweep.errors import DataError, MachineError, RunDirectoryError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
+from sweep.openings import note_test_opening
 from sweep.protocol import (
     Crashed,
     Died,
@@ -31,7 +32,7 @@ from sweep.protocol import (
     Verdict,
 )
 from sweep.record import Failure, FailureKind, TrialRecord
-from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
+from sweep.store import RunDirectory, TrialDirectory, trained_tokens, write_config, write_record
 
 WAIT_SECONDS = 60.0
 INTERRUPTIONS = 3
@@ -132,6 +133,7 @@ class Dispatcher:
             # What an unfinished or outdated trial left.
             shutil.rmtree(directory.path)
         write_config(directory, config)
+        note_test_opening(self._run, config, by="study")
         job = self._pool.submit(
             RunTrial(config, directory.path, self._data_for(config)), deadline_seconds=config.deadline_seconds
         )
@@ -152,10 +154,10 @@ class Dispatcher:
                 self._end(source, record)
             case Crashed(text, traceback):
                 del self._running[job]
-                self._settle(source, _failed(trial, "error", text, traceback))
+                self._settle(source, self._failed(trial, "error", text, traceback))
             case Died(kind, text):
                 del self._running[job]
-                self._settle(source, _failed(trial, kind, text))
+                self._settle(source, self._failed(trial, kind, text))
             case _:
                 raise _error_of(message)
 
@@ -171,6 +173,19 @@ class Dispatcher:
         else:
             self._settle(source, record)
 
+    def _failed(
+        self, trial: RunningTrial, kind: FailureKind, message: str, traceback: str | None = None
+    ) -> TrialRecord:
+        return TrialRecord(
+            config=trial.config,
+            config_fingerprint=trial.config.fingerprint(),
+            state="FAIL",
+            failure=Failure(kind=kind, message=message, traceback=traceback),
+            tokens=trained_tokens(self._run.directory_of(trial.config)),
+            started_at=trial.started_at,
+            seconds_total=time.monotonic() - trial.started,
+        )
+
     def _settle(self, source: TrialSource, record: TrialRecord) -> None:
         directory = self._run.directory_of(record.config)
         write_record(directory, record)
@@ -178,17 +193,6 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.log(record, directory)
         self._on_event(TrialEnded(record))
-
-
-def _failed(trial: RunningTrial, kind: FailureKind, message: str, traceback: str | None = None) -> TrialRecord:
-    return TrialRecord(
-        config=trial.config,
-        config_fingerprint=trial.config.fingerprint(),
-        state="FAIL",
-        failure=Failure(kind=kind, message=message, traceback=traceback),
-        started_at=trial.started_at,
-        seconds_total=time.monotonic() - trial.started,
-    )
 
 
 def _error_of(message: Message) -> Exception:

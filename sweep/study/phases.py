@@ -21,6 +21,7 @@ from typing import Self
 from evals.errors import RunError
 from evals.models.source import local_model
 from sweep import space
+from sweep.budget import trials_left
 from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
@@ -29,6 +30,7 @@ from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
 from sweep.search.method_search import MethodSearch
 from sweep.search.mirror import open_storage
+from sweep.selection import tasks_of
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
@@ -125,8 +127,9 @@ class Driver:
             for method in spec.methods
         }
         if not all(search.is_done for search in searches.values()):
-            left = sum(max(0, spec.budget.trials_per_method - search.ledger.spent) for search in searches.values())
-            self._on_event(PhaseStarted("search", left))
+            left = [trials_left(spec.budget, search.ledger.spending) for search in searches.values()]
+            counted = [trials for trials in left if trials is not None]
+            self._on_event(PhaseStarted("search", sum(counted) if counted else None))
             self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event))
         finalists = {method: best for method, search in searches.items() if (best := search.ledger.best) is not None}
         for method in spec.methods.keys() - finalists.keys():
@@ -212,7 +215,8 @@ class Driver:
             max_length=config.max_length,
             directory=self._run.data,
             seed=self._spec.seed,
-            tasks=(*self._spec.evaluation.search, *self._spec.evaluation.confirm),
+            search_tasks=tasks_of(self._spec.evaluation, "search"),
+            confirm_tasks=tasks_of(self._spec.evaluation, "confirm"),
             scoring=config.scoring,
             hub=config.scoring.data_root,
         )

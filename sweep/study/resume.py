@@ -10,7 +10,15 @@ from sweep.errors import RunDirectoryError
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, write_json, write_study
 
-MAY_GROW = frozenset({"budget.trials_per_method", "budget.confirm_seeds"})
+MAY_GROW = frozenset(
+    {
+        "budget.trials_per_method",
+        "budget.tokens_per_method",
+        "budget.device_hours_per_method",
+        "budget.confirm_seeds",
+    }
+)
+"""Bounds that may be raised, or lifted, once a study has begun."""
 MAY_CHANGE = ("tracking.", "report.price_per_hour", "report.currency", "report.within.")
 """Beginnings of keys that decide nothing about any trial or verdict."""
 
@@ -45,15 +53,15 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
         if changes:
             raise RunDirectoryError(
                 f"{run.path}: begun with other settings: {'; '.join(changes)}. Change them back, or give the study "
-                "another name. Only more trials_per_method or confirm_seeds, tracking, and the report's prices and "
-                "limits may change."
+                "another name. Only a larger budget, more confirm_seeds, tracking, and the report's prices and limits "
+                "may change."
             )
     write_study(run, spec)
 
 
 def differences(old: StudySpec, new: StudySpec) -> list[str]:
     """Changes that a begun study cannot take, as `key: old → new`."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     return [
         f"{key}: {_shown(before, key)} → {_shown(after, key)}"
         for key in sorted(before.keys() | after.keys())
@@ -83,15 +91,15 @@ def _has_begun(run: RunDirectory) -> bool:
 
 def _may_change(key: str, old: object, new: object) -> bool:
     if key in MAY_GROW:
-        return isinstance(old, int) and isinstance(new, int) and new > old
+        return isinstance(old, int | float) and (new is None or (isinstance(new, int | float) and new > old))
     return key.startswith(MAY_CHANGE)
 
 
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
+def flat(value: object, prefix: str = "") -> dict[str, object]:
     """A nested mapping by dotted names; lists are values."""
     if not isinstance(value, Mapping) or not value:
         return {prefix.removesuffix("."): value}
-    return {name: leaf for key, below in value.items() for name, leaf in _flat(below, f"{prefix}{key}.").items()}
+    return {name: leaf for key, below in value.items() for name, leaf in flat(below, f"{prefix}{key}.").items()}
 
 
 def _shown(values: Mapping[str, object], key: str) -> str:

@@ -42,7 +42,7 @@ class ListSource:
 
 
 class SearchSource:
-    """All methods' searches, round robin: whenever the study is stopped, each has had the same number of trials."""
+    """All methods' searches, round robin: whenever the study is stopped, each has had the same share of its budget."""
 
     def __init__(self, searches: Mapping[str, MethodSearch], objective: ObjectiveSpec, *, on_event: OnEvent) -> None:
         self._searches = searches
@@ -51,8 +51,8 @@ class SearchSource:
         self._announced: set[str] = set()
 
     def next_trial(self) -> TrialConfig | TrialRecord | None:
-        """A trial of the method that has had fewest, the earlier in the study among equals."""
-        for method in sorted(self._searches, key=lambda name: self._searches[name].ledger.spent):
+        """A trial of the method that has had least of its budget, the earlier in the study among equals."""
+        for method in sorted(self._searches, key=lambda name: self._searches[name].ledger.share_spent):
             search = self._searches[method]
             proposal = search.ask()
             if proposal is not None:
@@ -82,7 +82,7 @@ class SearchSource:
     def _announce_exhaustion(self, method: str, search: MethodSearch) -> None:
         if search.is_exhausted and not search.ledger.is_spent and method not in self._announced:
             self._announced.add(method)
-            self._on_event(SpaceExhausted(method, search.ledger.spent))
+            self._on_event(SpaceExhausted(method, search.ledger.spending.trials))
 
 
 def copied(proposal: Proposal, known: TrialRecord) -> TrialRecord:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweep.errors import Problem, StudyFileError
 from sweep.spec import StudySpec
-from sweep.study_file import answer_rules, judge_rules, method_rules, rules, search_rules
+from sweep.study_file import answer_rules, budget_rules, judge_rules, method_rules, rules, search_rules
 from sweep.study_file.document import Document, read
 from sweep.study_file.fill import expand, fill
 from sweep.study_file.overrides import apply_override
@@ -17,7 +17,14 @@ from sweep.study_file.validation import Finding, Validated, validate
 
 __all__ = ["json_schema", "load"]
 
-_RULES = (*rules.RULES, *answer_rules.RULES, *judge_rules.RULES, *method_rules.RULES, *search_rules.RULES)
+_RULES = (
+    *rules.RULES,
+    *answer_rules.RULES,
+    *judge_rules.RULES,
+    *budget_rules.RULES,
+    *method_rules.RULES,
+    *search_rules.RULES,
+)
 
 
 def load(
@@ -58,6 +65,7 @@ def _findings(written: WrittenStudy, spec: StudySpec, data_root: Path | None) ->
     if data_root is not None:
         yield from rules.data_files(spec, data_root)
         yield from answer_rules.grading_files(spec, data_root)
+        yield from budget_rules.general_text_file(spec, data_root)
 
 
 def _report(document: Document, validated: Validated, findings: Iterator[Finding] | Sequence[Finding]) -> None:

@@ -6,7 +6,7 @@ import time
 import psutil
 import torch
 
-from sweep.resources import SAMPLE_SECONDS, PeakMemory
+from sweep.resources import SAMPLE_SECONDS, ResourceWatch
 
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
@@ -15,7 +15,7 @@ MEBIBYTE = 2**20
 def test_memory_that_was_given_back_still_counts_towards_the_peak() -> None:
     before = psutil.Process().memory_info().rss
 
-    with PeakMemory(CPU) as memory:
+    with ResourceWatch(CPU) as memory:
         held = bytearray(b"x") * (200 * MEBIBYTE)
         time.sleep(4 * SAMPLE_SECONDS)
         del held
@@ -26,11 +26,11 @@ def test_memory_that_was_given_back_still_counts_towards_the_peak() -> None:
 
 
 def test_one_trials_peak_is_not_the_next_ones() -> None:
-    with PeakMemory(CPU) as first:
+    with ResourceWatch(CPU) as first:
         held = bytearray(b"x") * (300 * MEBIBYTE)
         time.sleep(4 * SAMPLE_SECONDS)
         del held
-    with PeakMemory(CPU) as second:
+    with ResourceWatch(CPU) as second:
         pass
 
     assert second.peak().host_bytes < first.peak().host_bytes - 200 * MEBIBYTE
@@ -40,7 +40,7 @@ def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
 
     for _ in range(3):
-        with PeakMemory(CPU):
+        with ResourceWatch(CPU):
             pass
 
     assert threading.active_count() == before

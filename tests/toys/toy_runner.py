@@ -50,6 +50,10 @@ class ToyRunner:
     refuses: tuple[str, ...] = ()
     rows: int = 8
     metric: str = "own/loss"
+    tokens: tuple[tuple[str, int], ...] = ()
+    """Tokens that a trial trains on, by its method."""
+    minutes: tuple[tuple[str, float], ...] = ()
+    """What a trial says that it took, by its method."""
 
     def prepare(self, request: PrepareData) -> Prepared:
         print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
@@ -57,6 +61,14 @@ class ToyRunner:
         return Prepared(split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"})
 
     def run(
+        self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
+    ) -> TrialRecord:
+        ended = self._ended(request, on_rung=on_rung, on_progress=on_progress)
+        method = request.config.method or ""
+        minutes = dict(self.minutes).get(method, 0.0)
+        return ended.model_copy(update={"tokens": dict(self.tokens).get(method, 0), "seconds_total": minutes * 60})
+
+    def _ended(
         self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
     ) -> TrialRecord:
         config = request.config

@@ -393,8 +393,33 @@ JUDGED = [
     ),
 ]
 
+BUDGETS = [
+    after_head("no bound", "budget: {trials_per_method: null}\n", 5, "budget bounds no search; set one of trials_per_"),
+    after_head("no trials", "budget: {trials_per_method: 0}\n", 5, "it must be a whole number above 0"),
+    after_head("no tokens", "budget: {tokens_per_method: 0}\n", 5, "it must be a whole number above 0"),
+    after_head("hours of none", "budget: {device_hours_per_method: -1}\n", 5, "it must be a number above 0"),
+    after_head("hours by another name", "budget: {gpu_hours: 3}\n", 5, "Did you mean 'device_hours_per_method'?"),
+    after_head("tokens by another name", "budget: {tokens: 3}\n", 5, "Did you mean 'tokens_per_method'?"),
+    after_head(
+        "one trial takes all",
+        "budget:\n  device_hours_per_method: 0.5\n  trial_minutes: 30\n",
+        7,
+        "one trial may take all. Give the method more hours, or a trial fewer minutes.",
+    ),
+    after_head(
+        "portion",
+        "evaluation:\n  search: [{task: mmlu, portion: {part: search, search: 3}}]\nobjective: {maximize: mmlu/acc}\n",
+        6,
+        "portion is set by the study itself",
+    ),
+    after_head("text file", "evaluation: {general_text: prose.txt}\n", 5, "prose.txt: cannot be read: No such file"),
+    after_head(
+        "few-shot text", "evaluation: {confirm: [{task: general_text, num_fewshot: 2}]}\n", 5, "takes no num_fewshot"
+    ),
+]
+
 SEARCHED = [after_head(name, f"search_space:\n  {text}\n", 6, says) for name, text, says in SEARCH]
-TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES, *GRADING, *JUDGED]
+TABLE = [*YAML_ITSELF, *VALUES, *METHODS, *SEARCHED, *SAMPLING, *DATA_AND_SCORES, *GRADING, *JUDGED, *BUDGETS]
 
 
 def problems_of(folder: Path, content: str | bytes, *overrides: str) -> StudyFileError:

@@ -1,0 +1,33 @@
+"""Arguments and options that several commands have, and where they print."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+complaints = Console(stderr=True, soft_wrap=True, highlight=False)
+
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
+        envvar="SWEEP_CACHE",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+
+
+def default_cache() -> Path:
+    """Directory of converted models, by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"

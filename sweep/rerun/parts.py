@@ -1,0 +1,118 @@
+"""What goes into a trial, and how it trained: config, data, machine, weights and losses, recorded and now."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.record import TrainingResult, TrialRecord
+from sweep.rerun.comparison import Row, equality, short
+
+HARDWARE = ("cpu", "cores", "memory", "gpu", "driver", "platform")
+ROUNDING = 1e-3
+"""Relative difference of two losses that another order of the same sums can make over a short training."""
+
+
+def config_rows(recorded: TrialRecord, now: TrialRecord, edits: list[str]) -> Iterator[Row]:
+    """Whether the same work was asked for."""
+    why = f"config.yaml was changed since: {', '.join(edits)}" if edits else "recorded by another version, or changed"
+    yield equality("config", "fingerprint", short(recorded.config_fingerprint), short(now.config_fingerprint), why=why)
+
+
+def data_rows(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Row]:
+    """Whether every split holds the same rows."""
+    for split in dict.fromkeys([*recorded, *now]):
+        yield equality("data", split, short(recorded.get(split)), short(now.get(split)), why="other rows")
+
+
+def question_rows(recorded: TrialRecord, now: TrialRecord) -> Iterator[Row]:
+    """Whether every task asked the same items."""
+    then = {} if recorded.evaluation is None else recorded.evaluation.doc_sha256
+    found = {} if now.evaluation is None else now.evaluation.doc_sha256
+    for task in (task for task in then if task in found):
+        yield equality("data", f"{task} items", short(then[task]), short(found[task]), why="other questions")
+
+
+def machine_rows(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Row]:
+    """What hardware and versions differ; one line where none does."""
+    for part, names in (
+        ("hardware", [name for name in HARDWARE if name in recorded or name in now]),
+        ("versions", sorted((recorded.keys() | now.keys()) - set(HARDWARE))),
+    ):
+        differing = [name for name in names if recorded.get(name) != now.get(name)]
+        if not differing:
+            yield Row(part, f"all {len(names)}", "", "", "same")
+        for name in differing:
+            yield equality(part, name, recorded.get(name), now.get(name))
+
+
+def training_rows(
+    recorded: TrialRecord, now: TrialRecord, then_steps: Path, now_steps: Path, *, decides: bool
+) -> Iterator[Row]:
+    """Weights before and after, and losses step by step. They decide where nothing was scored."""
+    before, after = recorded.training, now.training
+    if before is not None and after is not None:
+        yield from _weight_rows(before, after)
+    for key, name in (("loss", "training loss"), ("validation_loss", "validation loss")):
+        then, found = read_losses(then_steps, key), read_losses(now_steps, key)
+        if then.values or found.values:
+            yield _losses_row(name, then, found, decides=decides)
+
+
+def _weight_rows(before: TrainingResult, after: TrainingResult) -> Iterator[Row]:
+    yield equality("training", "optimizer steps", before.optimizer_steps, after.optimizer_steps)
+    for name, then, found, why in (
+        ("weights at the start", before.initial_sha256, after.initial_sha256, "another start"),
+        ("weights at the end", before.final_sha256, after.final_sha256, "not the same bit by bit"),
+    ):
+        yield equality("training", name, short(then), short(found), why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Losses by optimizer step."""
+
+    values: Mapping[int, float]
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "none"
+        return f"{self.values[max(self.values)]:.6g} after {max(self.values)}"
+
+
+def read_losses(steps: Path, key: str) -> Losses:
+    """One kind of loss from a `steps.jsonl`; empty where that is missing."""
+    found: dict[int, float] = {}
+    if steps.is_file():
+        for line in steps.read_text("utf-8", errors="replace").splitlines():
+            try:
+                values = json.loads(line)
+                if key in values:
+                    found[int(values["step"])] = math.nan if values[key] is None else float(values[key])
+            except (ValueError, TypeError, KeyError):
+                continue
+    return Losses(found)
+
+
+def _losses_row(name: str, then: Losses, found: Losses, *, decides: bool) -> Row:
+    shared = sorted(then.values.keys() & found.values.keys())
+    parted = [step for step in shared if not _is_same(then.values[step], found.values[step])]
+    row = ("training", name, str(then), str(found))
+    if then.values.keys() != found.values.keys():
+        why = f"{len(then.values)} steps were recorded, and {len(found.values)} are there now"
+        return Row(*row, "differs", why, decides=decides)
+    if not parted:
+        return Row(*row, "same", f"equal at each of {len(shared)} steps", decides=decides)
+    largest = max(abs(found.values[step] - then.values[step]) for step in parted)
+    relative = max(
+        abs(found.values[step] / then.values[step] - 1) if then.values[step] else math.inf for step in parted
+    )
+    why = f"from step {parted[0]} on, by at most {largest:.2g}"
+    if relative <= ROUNDING:
+        return Row(*row, "within noise", f"{why}, as rounding makes it", decides=decides)
+    return Row(*row, "differs", why, decides=decides)
+
+
+def _is_same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

@@ -1,0 +1,27 @@
+"""A comparison as a person reads it."""
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from sweep.rerun.comparison import Comparison
+
+STYLES = {"same": "", "within noise": "yellow", "differs": "red", "not compared": "dim"}
+
+
+def comparison_table(comparison: Comparison) -> RenderableType:
+    """What was compared, one thing a row, and the verdict below it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("compared")
+    for name in ("recorded", "now"):
+        table.add_column(name, overflow="fold")
+    table.add_column("", no_wrap=True)
+    table.add_column("why")
+    part = ""
+    for row in comparison.rows:
+        cells = (row.name, row.recorded, row.now, row.agreement, row.why)
+        table.add_row(row.part if row.part != part else "", *map(escape, cells), style=STYLES[row.agreement])
+        part = row.part
+    return Group(table, escape(comparison.sentence))
