@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-SHARE_POWER = 1.5
+SHARE_POWER = 1.25
 HALVINGS = 60
 
 
