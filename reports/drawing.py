@@ -105,10 +105,12 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height_inches: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the page with a grid of panels that share their y axis. Call within `styled`."""
+def new_figure(
+    height_inches: float, *, rows: int = 1, columns: int = 1, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the page with a grid of panels, which share their y axis or not. Call within `styled`."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
 
 
