@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from reports import drawing
+from reports.budget_figures import plot_best_of
 from reports.document import Figure
 from reports.drawing import Drawing
 from reports.gather import Gathered
@@ -18,6 +19,7 @@ from reports.time_figures import plot_time_by_part, plot_timeline
 PLOTS: Sequence[Callable[[Gathered, Summary], tuple[Figure, Drawing] | None]] = (
     plot_scores,
     plot_search_and_test,
+    plot_best_of,
     plot_rate_and_rank,
     plot_history,
     plot_losses,

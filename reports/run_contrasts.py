@@ -14,7 +14,7 @@ from evals.result import EvalResult, Metric
 from reports import wording
 from reports.contrast import BASE_MODEL, Contrast, against_constant, all_pairs, contrast, directions
 from reports.gather import Gathered
-from reports.sides import MetricName, Side, TaskItems, metric_names, read_groups, read_side
+from reports.sides import MetricName, Paired, Side, TaskItems, metric_names, pair, read_groups, read_side
 from sweep.record import TrialRecord
 
 CLOSE = 1e-6
@@ -27,6 +27,8 @@ class RunContrasts:
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
     """Sentences about answers and metrics that are left out."""
+    sides: "Sides"
+    """The answers that were compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,15 @@ class Sides:
         return found
 
 
+def pair_again(sides: Sides, one: Contrast) -> Paired | None:
+    """The answers that a contrast of methods and base model was made of; none for one with a constant answer."""
+    by_name = {side.name: side for side in sides.all}
+    if one.one not in by_name or one.other not in by_name:
+        return None
+    name = MetricName.of(one.metric)
+    return pair(by_name[one.one], by_name[one.other], name, sides.groups.get(name.task, ()))
+
+
 def contrasts(gathered: Gathered) -> list[Contrast]:
     """Every contrast that a run's confirm phase allows, uncorrected."""
     return list(contrasts_with_notes(gathered).contrasts)
@@ -65,7 +76,7 @@ def contrasts_with_notes(gathered: Gathered) -> RunContrasts:
     unlike = {name for name in names if not _is_sum_of_items(name, sides)}
     fit = [name for name in names if name not in unlike]
     found = [*_of_groups(sides, fit), *_of_tasks(sides, fit), *_of_constants(sides, fit)]
-    return RunContrasts(tuple(found), tuple(_notes(sides, unlike, names)))
+    return RunContrasts(tuple(found), tuple(_notes(sides, unlike, names)), sides)
 
 
 def read_sides(gathered: Gathered) -> Sides:

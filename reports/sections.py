@@ -1,13 +1,13 @@
 """The report's sections, in a reader's order: each turns records and numbers into blocks.
 
-A section says what is missing where something is missing. None of them decides which method is better: that takes
-more than intervals side by side.
+A section says what is missing where something is missing. Which method is better comes from verdicts alone.
 """
 
 from collections.abc import Sequence
 
 from reports import commands, wording
 from reports.answer import answer_blocks, missing_notes, stands_apart
+from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
 from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
 from reports.examples import example_blocks
 from reports.gather import Gathered
@@ -15,20 +15,22 @@ from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
 from reports.trials import failure_table, trials_table
+from reports.verdict import Judgement
+from reports.verdict_sections import budget_blocks, verdict_blocks
 from sweep.record import TrialRecord
 
-BASE_MODEL = "base model"
-CONSTANT_ANSWER = "best constant answer"
 SHA_CHARACTERS = 16
 SCORE_COLUMNS, COST_COLUMNS = 4, 5
 
 
-def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure]) -> Document:
+def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure], judgement: Judgement) -> Document:
     """The whole report as blocks."""
     spec = gathered.spec
     drawn = {figure.name: figure for figure in figures}
     made = (
-        Section("Methods side by side", "methods", _methods(gathered, summary, drawn)),
+        Section("Methods side by side", "methods", _methods(gathered, summary, drawn, judgement)),
+        Section("Verdicts", "verdicts", verdict_blocks(gathered, summary, judgement)),
+        Section("At equal budget", "budget", budget_blocks(gathered, summary, drawn)),
         Section("Best settings of each method", "settings", _settings(gathered)),
         Section("The search", "search", _search(gathered, drawn)),
         Section("Example answers", "examples", example_blocks(gathered, summary)),
@@ -42,22 +44,22 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
     return Document(
         title=spec.name,
         subtitle=question,
-        answer=[*missing_notes(gathered), *answer_blocks(gathered, summary)],
+        answer=[*missing_notes(gathered), *answer_blocks(gathered, summary, judgement)],
         sections=[section for section in made if section.blocks],
     )
 
 
-def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure]) -> list[Block]:
+def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure], judgement: Judgement) -> list[Block]:
     if summary.metric is None:
         return [Paragraph("Nothing has been scored yet.", "warning")]
-    blocks: list[Block] = [methods_table(summary)]
+    blocks: list[Block] = [methods_table(summary, judgement)]
     blocks += [figures[name] for name in ("scores",) if name in figures]
     if len(summary.metrics) > 1:
         blocks.append(_all_scores(gathered, summary))
     return blocks + [figures[name] for name in ("search_and_test",) if name in figures]
 
 
-def methods_table(summary: Summary) -> Table:
+def methods_table(summary: Summary, judgement: Judgement) -> Table:
     """The methods beside the base model and the best constant answer, the best first."""
     metric = summary.metric or ""
     unscored = [method for method in summary.methods if metric not in method.scores]
@@ -83,9 +85,11 @@ def methods_table(summary: Summary) -> Table:
     caption = (
         "Score: mean over seeds ± standard error over items. Spread: standard deviation between seeds, which share "
         "their items. Interval: both together. Times, speeds and sizes are means over the same runs; memory is their "
-        "largest. Bold: its interval meets no other."
+        "largest. Bold: better than every other row by the verdicts below."
     )
-    return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary) else ()))
+    return Table(
+        columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary, judgement) else ())
+    )
 
 
 def _score_cells(found: Estimate | None) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from reports.contrast import BASE_MODEL, CONSTANT_ANSWER, Contrast
 from reports.gather import Gathered
-from reports.run_contrasts import contrasts, contrasts_with_notes
+from reports.run_contrasts import Sides, contrasts, contrasts_with_notes
 from reports.statistics import (
     benjamini_hochberg,
     detectable_difference,
@@ -93,6 +93,13 @@ class Judgement:
     """On the parts of groups, such as MMLU's subjects."""
     notes: tuple[str, ...]
     """Sentences about what is left out."""
+    sides: Sides
+    """The answers that were compared."""
+
+    @property
+    def all(self) -> tuple[Verdict, ...]:
+        """Every verdict."""
+        return (*self.headline, *self.others, *self.parts)
 
 
 def judge_run(gathered: Gathered, headline: str | None) -> Judgement:
@@ -105,6 +112,7 @@ def judge_run(gathered: Gathered, headline: str | None) -> Judgement:
         others=tuple(verdict for verdict in whole if not verdict.is_headline),
         parts=tuple(verdict for verdict in verdicts if verdict.contrast.part_of is not None),
         notes=found.notes,
+        sides=found.sides,
     )
 
 

@@ -131,4 +131,5 @@ def _many(count: int, noun: str) -> str:
 def _rounded(count: int) -> int:
     """Two significant digits: it is an estimate."""
     step = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // step) * step
+    rounded: int = -(-count // step) * step
+    return rounded

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from reports.statistics.clusters import Floats
 
@@ -124,5 +124,11 @@ def selection_optimism(values: Sequence[float], stderr: float, *, seed: int, dra
 
 
 def _order_weights(count: int) -> Floats:
-    """Row k - 1: how much each ordered value counts in the expected best of k."""
-    return np.array([[comb(place, k - 1) / comb(count, k) for place in range(count)] for k in range(1, count + 1)])
+    """Row k - 1: how much each ordered value counts in the expected best of k, C(place, k - 1) / C(count, k)."""
+    place = np.arange(count)[None, :]
+    k = np.arange(1, count + 1)[:, None]
+    # Where fewer than k - 1 values lie below, the value is never the largest: gammaln gives an infinite denominator.
+    choose_below = special.gammaln(place + 1) - special.gammaln(k) - special.gammaln(np.maximum(place - k + 2, 0))
+    choose_all = special.gammaln(count + 1) - special.gammaln(k + 1) - special.gammaln(count - k + 1)
+    weights: Floats = np.exp(choose_below - choose_all)
+    return weights
