@@ -16,6 +16,7 @@ from reports.drawing import (
     QUIET,
     Drawing,
     framed,
+    label_points,
     legend_above,
     marker,
     metric_label,
@@ -24,7 +25,7 @@ from reports.drawing import (
 )
 from reports.gather import Gathered, MethodRecords
 from reports.summary import Summary
-from reports.wording import score, visible
+from reports.wording import scientific, score, visible
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.tracking.payload import read_steps
@@ -111,11 +112,14 @@ def _plot_rates(axes: Axes, method: MethodRecords, ranks: Sequence[int]) -> None
         shape = "o" if rank is None else marker(ranks.index(rank))
         objective = _objective(record)
         if objective is None:
-            axes.plot([rate], [0.02], "x", color=QUIET, transform=axes.get_xaxis_transform(), label="no objective")
-            continue
-        face = colour if record.state == "COMPLETE" else PAPER
-        label = "no adapter" if rank is None else f"rank {rank}"
-        axes.plot([rate], [objective], shape, color=colour, markerfacecolor=face, label=label)
+            [point] = axes.plot(
+                [rate], [0.02], "x", color=QUIET, transform=axes.get_xaxis_transform(), label="no objective"
+            )
+        else:
+            face = colour if record.state == "COMPLETE" else PAPER
+            label = "no adapter" if rank is None else f"rank {rank}"
+            [point] = axes.plot([rate], [objective], shape, color=colour, markerfacecolor=face, label=label)
+        label_points(point, [_described(record)])
 
 
 def _legend_of_panels(figure: Canvas, panels: Sequence[Axes]) -> None:
@@ -132,7 +136,8 @@ def _plot_best_so_far(axes: Axes, place: int, method: MethodRecords, spec: Study
     best = [better(values[: end + 1]) for end in range(len(values))]
     colour = series_colour(place)
     axes.step(numbers, best, where="post", color=colour)
-    axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
+    [points] = axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
+    label_points(points, [_described(record) for record in _complete(method)])
     axes.plot([], [], color=colour, marker=marker(place), label=visible(method.name))
 
 
@@ -144,13 +149,15 @@ def _plot_loss(axes: Axes, place: int, method: MethodRecords, gathered: Gathered
     train = [(step["step"], step["loss"]) for step in steps if {"step", "loss"} <= step.keys()]
     held_out = [(step["step"], step["validation_loss"]) for step in steps if {"step", "validation_loss"} <= step.keys()]
     axes.plot([x for x, _ in train], [y for _, y in train], color=colour, linewidth=0.7, alpha=0.6)
-    axes.plot(
+    [points] = axes.plot(
         [x for x, _ in held_out],
         [y for _, y in held_out],
         color=colour,
         marker=marker(place),
         label=visible(method.name),
     )
+    shown = [(x, y) for x, y in held_out if math.isfinite(y)]
+    label_points(points, [f"{method.name}, step {x:g}\nvalidation loss {score(y)} nats per token" for x, y in shown])
     return bool(train or held_out)
 
 
@@ -179,13 +186,23 @@ def _tried(method: MethodRecords) -> list[TrialRecord]:
     return [record for record in method.search if record.reused_from is None and record.config.method_spec is not None]
 
 
+def _complete(method: MethodRecords) -> list[TrialRecord]:
+    return [record for record in _tried(method) if record.state == "COMPLETE" and _objective(record) is not None]
+
+
 def _objectives(method: MethodRecords) -> list[tuple[int, float]]:
     """Number and objective of each complete trial."""
-    return [
-        (record.config.number, value)
-        for record in _tried(method)
-        if record.state == "COMPLETE" and (value := _objective(record)) is not None
-    ]
+    values = [(record.config.number, _objective(record)) for record in _complete(method)]
+    return [(number, value) for number, value in values if value is not None]
+
+
+def _described(record: TrialRecord) -> str:
+    """A trial for whoever points at it."""
+    rank, spec = _rank(record), record.config.method_spec
+    rate = "" if spec is None else f"\nlearning rate {scientific(spec.training.learning_rate, 3)}"
+    value = "no objective" if record.objective is None else f"objective {score(record.objective)}"
+    adapter = "" if rank is None else f", rank {rank}"
+    return f"{record.config.method} trial {record.config.number}, {record.state}{rate}{adapter}\n{value}"
 
 
 def _objective(record: TrialRecord) -> float | None:

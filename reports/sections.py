@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from reports import commands, wording
 from reports.answer import answer_blocks, missing_notes, stands_apart
-from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
+from reports.commands import source_cell
+from reports.document import Block, Cell, Column, Document, Figure, Link, Paragraph, Section, Table
 from reports.examples import example_blocks
 from reports.gather import Gathered
 from reports.settings import settings_table
@@ -21,6 +22,8 @@ BASE_MODEL = "base model"
 CONSTANT_ANSWER = "best constant answer"
 SHA_CHARACTERS = 16
 SCORE_COLUMNS, COST_COLUMNS = 4, 5
+FILES = ("report.json", "report.md", "tables/", "figures/", "cards/")
+"""What else a report consists of, beside its page."""
 
 
 def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure]) -> Document:
@@ -44,20 +47,21 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
         subtitle=question,
         answer=[*missing_notes(gathered), *answer_blocks(gathered, summary)],
         sections=[section for section in made if section.blocks],
+        files=[Link(name, f"report/{name}") for name in FILES],
     )
 
 
 def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure]) -> list[Block]:
     if summary.metric is None:
         return [Paragraph("Nothing has been scored yet.", "warning")]
-    blocks: list[Block] = [methods_table(summary)]
+    blocks: list[Block] = [methods_table(gathered, summary)]
     blocks += [figures[name] for name in ("scores",) if name in figures]
     if len(summary.metrics) > 1:
         blocks.append(_all_scores(gathered, summary))
     return blocks + [figures[name] for name in ("search_and_test",) if name in figures]
 
 
-def methods_table(summary: Summary) -> Table:
+def methods_table(gathered: Gathered, summary: Summary) -> Table:
     """The methods beside the base model and the best constant answer, the best first."""
     metric = summary.metric or ""
     unscored = [method for method in summary.methods if metric not in method.scores]
@@ -75,9 +79,12 @@ def methods_table(summary: Summary) -> Table:
         Column("tokens/s", "number"),
         Column("saved size", "number"),
     ]
-    rows = [[method.name, *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered]
+    rows: list[list[str | Cell]] = [
+        [_named(method, gathered), *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered
+    ]
     costless = [wording.NONE] * COST_COLUMNS
-    rows.append([BASE_MODEL, *_score_cells(summary.baseline.get(metric)), *costless])
+    base = gathered.confirm_baseline if summary.split == "test" else gathered.baseline
+    rows.append([source_cell(BASE_MODEL, base, gathered), *_score_cells(summary.baseline.get(metric)), *costless])
     if metric in summary.constant:
         rows.append([CONSTANT_ANSWER, *_score_cells(summary.constant[metric]), *costless])
     caption = (
@@ -86,6 +93,11 @@ def methods_table(summary: Summary) -> Table:
         "largest. Bold: its interval meets no other."
     )
     return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary) else ()))
+
+
+def _named(method: MethodSummary, gathered: Gathered) -> Cell:
+    """A method's name, leading to the first of the rows that its scores come from; the other seeds follow there."""
+    return source_cell(method.name, next(iter(method.scored), None), gathered)
 
 
 def _score_cells(found: Estimate | None) -> list[str]:
