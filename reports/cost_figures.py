@@ -14,6 +14,7 @@ from reports.drawing import (
     QUIET,
     Drawing,
     framed,
+    label_points,
     marker,
     metric_label,
     new_figure,
@@ -21,10 +22,10 @@ from reports.drawing import (
 )
 from reports.gather import Gathered
 from reports.points import legend_outside
-from reports.recommendation import GIGA, dominance_sentences, front, merit
+from reports.recommendation import GIGA, front, merit
 from reports.statistics import Estimate
 from reports.summary import Summary
-from reports.wording import number, visible
+from reports.wording import estimated, number, visible
 
 MINUTE_SECONDS, LONG_MINUTES, PANELS_IN_A_ROW = 60, 120, 3
 
@@ -63,7 +64,7 @@ def plot_quality_and_cost(gathered: Gathered, summary: Summary) -> tuple[Figure,
     caption = (
         f"{metric} with 95 % intervals against what a method costs. The stepped line is the Pareto front; hollow "
         "points are dominated: another method scores no worse at no more cost. Fronts go by the scores as they are, "
-        f"whatever the intervals. {' '.join(dominance_sentences(gathered, summary))}"
+        "whatever the intervals."
     )
     return framed("quality_and_cost", figure, caption)
 
@@ -116,7 +117,7 @@ def _plot_panel(axes: Axes, panel: Panel, scores: dict[str, Estimate], order: Se
         found, place = scores[name], order.index(name)
         interval = found.interval
         errors = None if interval is None else [[found.value - interval.low], [interval.high - found.value]]
-        axes.errorbar(
+        points, _, _ = axes.errorbar(
             [panel.values[name]],
             [found.value],
             yerr=errors,
@@ -129,6 +130,8 @@ def _plot_panel(axes: Axes, panel: Panel, scores: dict[str, Estimate], order: Se
             linestyle="none",
             label=visible(name),
         )
+        told = f"{name}: {estimated(found)}\n{panel.label} {number(panel.values[name])}"
+        label_points(points, [told])
     axes.margins(x=0.18)
     axes.set_xlim(left=0)
     axes.set_xlabel(panel.label.replace(" (", "\n(", 1))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from reports import drawing
 from reports.budget_figures import plot_best_of
+from reports.cost_figures import plot_quality_and_cost
 from reports.document import Figure
 from reports.drawing import Drawing
 from reports.gather import Gathered
@@ -20,6 +21,7 @@ PLOTS: Sequence[Callable[[Gathered, Summary], tuple[Figure, Drawing] | None]] = 
     plot_scores,
     plot_search_and_test,
     plot_best_of,
+    plot_quality_and_cost,
     plot_rate_and_rank,
     plot_history,
     plot_losses,

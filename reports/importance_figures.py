@@ -3,12 +3,12 @@
 from matplotlib.axes import Axes
 
 from reports.document import Block, Column, Figure, Paragraph, Table
-from reports.drawing import DOTTED, PAPER, QUIET, Drawing, framed, marker, new_figure, series_colour
+from reports.drawing import DOTTED, PAPER, QUIET, Drawing, framed, label_points, marker, new_figure, series_colour
 from reports.gather import Gathered
 from reports.importance import Importance, Share, importance
 from reports.searched import searches
 from reports.summary import Summary
-from reports.wording import counted, number, score, visible
+from reports.wording import counted, interval, number, score, visible
 
 MOST_METHODS = 8
 
@@ -72,9 +72,10 @@ def _plot_shares(axes: Axes, place: int, found: Importance) -> None:
     for height, share in enumerate(found.shares):
         errors = [[share.value - share.interval.low], [share.interval.high - share.value]]
         face = colour if share.is_told else PAPER
-        axes.errorbar(
+        points, _, _ = axes.errorbar(
             [share.value], [height], xerr=errors, color=colour, marker=marker(place), markerfacecolor=face, capsize=2.5
         )
+        label_points(points, [f"{share.axis.leaf}: {score(share.value)}\n{interval(share.interval)}"])
     axes.axvline(0, color=QUIET, linestyle=DOTTED, linewidth=1.0)
     axes.set_yticks(range(len(found.shares)), [share.axis.leaf for share in found.shares])
     axes.set_ylim(len(found.shares) - 0.5, -0.5)

@@ -20,10 +20,10 @@ from reports.drawing import (
     series_colour,
 )
 from reports.gather import Gathered, MethodRecords
-from reports.points import legend_outside, limits, name_of, thinning_note
+from reports.points import legend_outside, limits, name_points, thinning_note
 from reports.searched import search_of, thinned
 from reports.summary import Summary
-from reports.wording import visible
+from reports.wording import score, visible
 from sweep.record import TrialRecord
 
 MOST_STEPS, MOST_CURVES, MOST_PANELS, PANELS_IN_A_ROW = 200, 60, 9, 3
@@ -104,7 +104,9 @@ def _plot_finalist(axes: Axes, place: int, method: MethodRecords, curves: Sequen
     line = _plot_line(axes, chosen.validation, colour=colour, linewidth=1.4, label=label)
     line.set_marker(marker(place))
     line.set_markersize(4)
-    line.set_gid(name_of(chosen.record))
+    name_points(
+        line, [f"{method.name}, step {one.step:g}\nvalidation loss {score(one.loss)}" for one in chosen.validation]
+    )
     if chosen.best is not None:
         axes.plot([chosen.best.step], [chosen.best.loss], "o", color=colour, markerfacecolor="none", markersize=9)
 

@@ -1,18 +1,18 @@
 """Points of trials in a figure: named while they are few, thinned and plain once they are many.
 
-A named point is an element of its own, `point:` and the trial's directory, for whatever shows more about it on
-pointing there. Thousands of such elements would make a page slow, and their names are then left out.
+Thousands of names would make a page large and slow, and nobody can point at one of so many.
 """
 
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.drawing import PAPER, log_ticks
+from reports.drawing import PAPER, label_points, log_ticks
 from reports.searched import Axis
-from reports.wording import counted, setting, visible
+from reports.wording import counted, scientific, score, setting, visible
 from sweep.record import TrialRecord
 
 FAR = 3.0
@@ -23,13 +23,22 @@ LONGEST_LABEL, LONGEST_LINE = 14, 10
 SMALL, LARGE = 3.2, 5.0
 
 
-def name_of(record: TrialRecord) -> str:
-    """The id of a trial's points: its place in the run directory."""
+def described(record: TrialRecord) -> str:
+    """A trial for whoever points at it."""
     config = record.config
-    if config.method is None:
-        return f"point:{config.phase}"
-    number = f"{config.number:04d}" if config.phase == "search" else f"seed-{config.number}"
-    return f"point:{config.phase}/{config.method}/{number}"
+    spec = config.method_spec
+    kind = "trial" if config.phase == "search" else "seed"
+    rate = "" if spec is None else f"\nlearning rate {scientific(spec.training.learning_rate, 3)}"
+    rank = "" if spec is None or spec.peft is None else f", rank {spec.peft.lora_r}"
+    value = "no objective" if record.objective is None else f"objective {score(record.objective)}"
+    name = f"base model on {config.split}" if config.method is None else f"{config.method} {kind} {config.number}"
+    return f"{name}, {record.state}{rate}{rank}\n{value}"
+
+
+def name_points(artist: Artist, texts: Sequence[str]) -> None:
+    """Say what an artist's points stand for, where they are few enough to point at."""
+    if len(texts) <= MOST_NAMED:
+        label_points(artist, texts)
 
 
 def plot_points(  # noqa: PLR0913
@@ -43,22 +52,16 @@ def plot_points(  # noqa: PLR0913
     filled: bool = True,
     label: str = "",
     in_axis: bool = False,
-    panel: int = 0,
 ) -> None:
-    """Points of one look; `in_axis` has heights as shares of the panel.
-
-    Where a trial is in several panels of a figure, `panel` tells its points apart.
-    """
-    is_named = len(xs) <= MOST_NAMED
-    groups = [([x], [y]) for x, y in zip(xs, ys, strict=True)] if is_named else [(list(xs), list(ys))]
-    for place, (across, up) in enumerate(groups):
-        # The transform has to be there from the start: heights in shares would stretch the panel's scale.
-        scale = axes.get_xaxis_transform() if in_axis else axes.transData
-        (line,) = axes.plot(across, up, shape, color=colour, label=label if place == 0 else "", transform=scale)
-        line.set(linestyle="none", markersize=LARGE if is_named else SMALL)
-        line.set_markerfacecolor(colour if filled else PAPER)
-        if is_named:
-            line.set_gid(name_of(records[place]) + (f"@{panel}" if panel else ""))
+    """Points of one look; `in_axis` has heights as shares of the panel."""
+    if not xs:
+        return
+    # The transform has to be there from the start: heights in shares would stretch the panel's scale.
+    scale = axes.get_xaxis_transform() if in_axis else axes.transData
+    (points,) = axes.plot(xs, ys, shape, color=colour, label=label, transform=scale)
+    points.set(linestyle="none", markersize=LARGE if len(xs) <= MOST_NAMED else SMALL)
+    points.set_markerfacecolor(colour if filled else PAPER)
+    name_points(points, [described(record) for record in records])
 
 
 def put_scale(axes: Axes, axis: Axis) -> None:

@@ -105,7 +105,7 @@ def recommendation_blocks(gathered: Gathered, summary: Summary, contrasts: Seque
     blocks: list[Block] = [Paragraph(" ".join([text, *left_out]), "lead")]
     level = [method.name for method in fitting[1:] if not _is_told(best.name, method.name, metric, contrasts)]
     if level:
-        text = f"These items do not tell {wording.listed([best.name, *level])} apart on {metric}: "
+        text = f"These items do not tell {wording.listed([best.name, *level])} apart on {metric}; "
         blocks.append(Paragraph(text + _cheapest([best.name, *level], known, report), "note"))
     return blocks
 
@@ -140,7 +140,9 @@ def _comparison(one: Dominated, measure: Measure, known: Mapping[str, Cost], rep
     own, other = measure.value(known[one.name]), measure.value(known[one.by])
     assert own is not None  # noqa: S101 - both are on the figure
     assert other is not None  # noqa: S101
-    return f"{measure.say(own, report)} against {measure.say(other, report)}, for no better score"
+    if own == other:
+        return f"a better score at the same {measure.say(own, report)}"
+    return f"{measure.say(other, report)} against {measure.say(own, report)}, and no worse a score"
 
 
 def _limits(limited: Sequence[Measure], report: ReportSpec) -> str:
@@ -174,11 +176,12 @@ def _is_told(best: str, other: str, metric: str, contrasts: Sequence[Contrast]) 
 
 
 def _cheapest(names: Sequence[str], known: Mapping[str, Cost], report: ReportSpec) -> str:
-    """Which of several takes least, by measure."""
-    texts = []
+    """Which of several takes least, by measure; measures on which they are level are left out."""
+    least: dict[str, list[str]] = {}
     for measure in MEASURES:
         values = {name: value for name in names if (value := measure.value(known[name])) is not None}
-        if len(values) == len(names):
-            least = min(values, key=lambda name: values[name])
-            texts.append(f"{least} has the smallest {measure.title} ({measure.say(values[least], report)})")
-    return f"{'; '.join(texts)}." if texts else "their costs are not known."
+        if len(values) == len(names) and len(set(values.values())) > 1:
+            name = min(values, key=lambda name: values[name])
+            least.setdefault(name, []).append(f"{measure.title} ({measure.say(values[name], report)})")
+    texts = [f"{name} has the smallest {wording.listed(measures)}" for name, measures in least.items()]
+    return f"{'; '.join(texts)}." if texts else "nor does what they cost."

@@ -24,7 +24,7 @@ from reports.drawing import (
     series_colour,
 )
 from reports.gather import Gathered, MethodRecords
-from reports.points import limits, plot_points, thinning_note
+from reports.points import described, limits, name_points, plot_points, thinning_note
 from reports.searched import thinned
 from reports.summary import Summary
 from reports.wording import counted, score, visible
@@ -171,7 +171,8 @@ def _plot_best_so_far(axes: Axes, place: int, method: MethodRecords, spec: Study
     best = list(itertools.accumulate(values, lambda one, other: better((one, other))))
     colour = series_colour(place)
     axes.step(numbers, best, where="post", color=colour)
-    axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
+    [points] = axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
+    name_points(points, [described(record) for record in _complete(method)])
     axes.plot([], [], color=colour, marker=marker(place), label=visible(method.name))
 
 
@@ -200,13 +201,14 @@ def _tried(method: MethodRecords) -> list[TrialRecord]:
     return [record for record in method.search if record.reused_from is None and record.config.method_spec is not None]
 
 
+def _complete(method: MethodRecords) -> list[TrialRecord]:
+    return [record for record in _tried(method) if record.state == "COMPLETE" and _objective(record) is not None]
+
+
 def _objectives(method: MethodRecords) -> list[tuple[int, float]]:
     """Number and objective of each complete trial."""
-    return [
-        (record.config.number, value)
-        for record in _tried(method)
-        if record.state == "COMPLETE" and (value := _objective(record)) is not None
-    ]
+    values = [(record.config.number, _objective(record)) for record in _complete(method)]
+    return [(number, value) for number, value in values if value is not None]
 
 
 def _objective(record: TrialRecord) -> float | None:

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 
 from reports import commands, wording
 from reports.answer import answer_blocks, missing_notes, stands_apart
+from reports.claims import claim_blocks
+from reports.commands import source_cell
 from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
-from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
+from reports.cost_section import beside_quality
+from reports.document import Block, Cell, Column, Document, Figure, Link, Paragraph, Section, Table
 from reports.examples import example_blocks
+from reports.forgetting import forgetting_blocks
 from reports.gather import Gathered
+from reports.hyperparameters import hyperparameter_blocks
+from reports.overfitting import overfitting_blocks
 from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
+from reports.timeline import time_blocks
 from reports.trials import failure_table, trials_table
 from reports.verdict import Judgement
 from reports.verdict_sections import budget_blocks, verdict_blocks
@@ -21,18 +28,27 @@ from sweep.record import TrialRecord
 
 SHA_CHARACTERS = 16
 SCORE_COLUMNS, COST_COLUMNS = 4, 5
+FILES = ("report.json", "report.md", "tables/", "figures/", "cards/")
+"""What else a report consists of, beside its page."""
 
 
 def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure], judgement: Judgement) -> Document:
     """The whole report as blocks."""
     spec = gathered.spec
     drawn = {figure.name: figure for figure in figures}
+    contrasts = [verdict.contrast for verdict in judgement.all]
+    learned = [*forgetting_blocks(gathered, contrasts), *overfitting_blocks(gathered, drawn)]
     made = (
         Section("Methods side by side", "methods", _methods(gathered, summary, drawn, judgement)),
         Section("Verdicts", "verdicts", verdict_blocks(gathered, summary, judgement)),
         Section("At equal budget", "budget", budget_blocks(gathered, summary, drawn)),
+        Section("What it costs", "costs", beside_quality(gathered, summary, drawn, contrasts)),
+        Section("Forgetting and overfitting", "forgetting", learned if summary.metric is not None else []),
         Section("Best settings of each method", "settings", _settings(gathered)),
         Section("The search", "search", _search(gathered, drawn)),
+        Section("What mattered in the search", "hyperparameters", hyperparameter_blocks(gathered, drawn)),
+        Section("Where the time went", "time", [*time_blocks(gathered), *_shown(drawn, "time_by_part", "timeline")]),
+        Section("The field's claims on these data", "claims", claim_blocks(gathered, summary, contrasts)),
         Section("Example answers", "examples", example_blocks(gathered, summary)),
         Section("All trials", "trials", _trials(gathered)),
         Section("Running each row again", "commands", commands.blocks(gathered)),
@@ -46,20 +62,21 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
         subtitle=question,
         answer=[*missing_notes(gathered), *answer_blocks(gathered, summary, judgement)],
         sections=[section for section in made if section.blocks],
+        files=[Link(name, f"report/{name}") for name in FILES],
     )
 
 
 def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure], judgement: Judgement) -> list[Block]:
     if summary.metric is None:
         return [Paragraph("Nothing has been scored yet.", "warning")]
-    blocks: list[Block] = [methods_table(summary, judgement)]
+    blocks: list[Block] = [methods_table(gathered, summary, judgement)]
     blocks += [figures[name] for name in ("scores",) if name in figures]
     if len(summary.metrics) > 1:
         blocks.append(_all_scores(gathered, summary))
     return blocks + [figures[name] for name in ("search_and_test",) if name in figures]
 
 
-def methods_table(summary: Summary, judgement: Judgement) -> Table:
+def methods_table(gathered: Gathered, summary: Summary, judgement: Judgement) -> Table:
     """The methods beside the base model and the best constant answer, the best first."""
     metric = summary.metric or ""
     unscored = [method for method in summary.methods if metric not in method.scores]
@@ -77,9 +94,12 @@ def methods_table(summary: Summary, judgement: Judgement) -> Table:
         Column("tokens/s", "number"),
         Column("saved size", "number"),
     ]
-    rows = [[method.name, *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered]
+    rows: list[list[str | Cell]] = [
+        [_named(method, gathered), *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered
+    ]
     costless = [wording.NONE] * COST_COLUMNS
-    rows.append([BASE_MODEL, *_score_cells(summary.baseline.get(metric)), *costless])
+    base = gathered.confirm_baseline if summary.split == "test" else gathered.baseline
+    rows.append([source_cell(BASE_MODEL, base, gathered), *_score_cells(summary.baseline.get(metric)), *costless])
     if metric in summary.constant:
         rows.append([CONSTANT_ANSWER, *_score_cells(summary.constant[metric]), *costless])
     caption = (
@@ -90,6 +110,11 @@ def methods_table(summary: Summary, judgement: Judgement) -> Table:
     return Table(
         columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary, judgement) else ())
     )
+
+
+def _named(method: MethodSummary, gathered: Gathered) -> Cell:
+    """A method's name, leading to the first of the rows that its scores come from; the other seeds follow there."""
+    return source_cell(method.name, next(iter(method.scored), None), gathered)
 
 
 def _score_cells(found: Estimate | None) -> list[str]:
@@ -148,8 +173,12 @@ def _search(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
         f"sampler and the {spec.pruner.name} pruner, to {spec.objective.direction} {spec.objective.metric} on the "
         f"validation split. Seed of the study: {spec.seed}."
     )
-    shown = [figures[name] for name in ("rate_and_rank", "history", "losses") if name in figures]
+    shown = _shown(figures, "rate_and_rank", "history", "all_losses")
     return [Paragraph(text), *shown] if shown else []
+
+
+def _shown(figures: dict[str, Figure], *names: str) -> list[Figure]:
+    return [figures[name] for name in names if name in figures]
 
 
 def _trials(gathered: Gathered) -> list[Block]:

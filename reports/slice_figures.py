@@ -47,8 +47,8 @@ def plot_slices(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] 
     free = list(panels)
     for row, sliced in enumerate(found):
         line = panels[row * columns :] if most > 1 else panels[row:]
-        for panel, (axes, axis) in enumerate(zip(line, sliced.axes, strict=False)):
-            _plot_slice(axes, sliced, panel, axis, (low, high))
+        for axes, axis in zip(line, sliced.axes, strict=False):
+            _plot_slice(axes, sliced, axis, (low, high))
             free.remove(axes)
     for axes in free:
         axes.set_axis_off()
@@ -68,7 +68,7 @@ def _caption(gathered: Gathered, found: Sequence[Sliced], outside: int) -> str:
     )
 
 
-def _plot_slice(axes: Axes, sliced: Sliced, panel: int, axis: Axis, ends: tuple[float, float]) -> None:
+def _plot_slice(axes: Axes, sliced: Sliced, axis: Axis, ends: tuple[float, float]) -> None:
     search = sliced.search
     put_scale(axes, axis)
     axes.margins(y=0.12)
@@ -79,7 +79,7 @@ def _plot_slice(axes: Axes, sliced: Sliced, panel: int, axis: Axis, ends: tuple[
     inside = [one for one in drawn if low <= one.objective <= high]
     records = [one.record for one in inside]
     heights = [one.objective for one in inside]
-    plot_points(axes, [_at(one, axis) for one in inside], heights, records, shape, colour=colour, panel=panel)
+    plot_points(axes, [_at(one, axis) for one in inside], heights, records, shape, colour=colour)
     for triangle, beyond, edge in (
         ("^", [one for one in drawn if one.objective > high], 0.96),
         ("v", [one for one in drawn if one.objective < low], 0.04),
@@ -94,7 +94,6 @@ def _plot_slice(axes: Axes, sliced: Sliced, panel: int, axis: Axis, ends: tuple[
             colour=QUIET,
             filled=False,
             in_axis=True,
-            panel=panel,
         )
     best = drawn[0]
     axes.plot([_at(best, axis)], [best.objective], "o", color=colour, markerfacecolor="none", markersize=10)

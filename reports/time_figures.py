@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from reports.document import Figure
-from reports.drawing import DOTTED, INK, PAPER, QUIET, SERIES, Drawing, framed, new_figure
+from reports.drawing import DOTTED, INK, PAPER, QUIET, SERIES, Drawing, framed, label_points, new_figure
 from reports.gather import Gathered
-from reports.points import legend_outside, name_of
+from reports.points import described, legend_outside
 from reports.summary import Summary
 from reports.timeline import WAITING, Row, Span, part_names, parts_of, rows_of, timeline
 from reports.wording import counted, duration, visible
@@ -121,7 +121,11 @@ def _plot_row(axes: Axes, row: Row, top: float, seconds: float, touching: float 
         )
         bar.set(edgecolor=edge, linewidth=0.4, hatch=hatch)
         if touching is None:
-            bar.set_gid(name_of(first.record))
+            label_points(bar, [_described(first)])
+
+
+def _described(span: Span) -> str:
+    return f"{described(span.record)}\n{duration(span.start)} to {duration(span.end)}"
 
 
 def _bars(row: Row, touching: float | None) -> list[tuple[float, float, int, str, Span]]:
