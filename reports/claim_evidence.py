@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from reports import wording
 from reports.contrast import Contrast
 from reports.gather import Gathered
 from reports.searched import Search, searches
@@ -69,11 +70,11 @@ class Evidence:
         names = (self.finalists[one].name, self.finalists[other].name)
         on_task = [name for name in self.summary.metrics if name.partition("/")[0] == task]
         if not on_task:
-            return f"{task} was not scored"
+            return f"there is no score on {task}"
         if self.summary.split != "test":
             return f"{names[0]} and {names[1]} have not been scored with fresh seeds yet"
         found = [self.between(*names, name) for name in sorted(on_task, key=_usual)]
-        return next((one for one in found if one is not None), f"{task} has no scores of single items to pair")
+        return next((one for one in found if one is not None), f"there are no scores of single items on {task} to pair")
 
     def between(self, one: str, other: str, metric: str) -> Difference | None:
         """The contrast of two methods, turned so that it is the first less the second."""
@@ -148,7 +149,10 @@ def _usual(name: str) -> tuple[int, int, str]:
 
 
 def _margin(margin: float, found: Difference) -> str:
-    return f"{POINTS * margin:g} points" if found.contrast.is_proportion else f"{margin:g}"
+    if not found.contrast.is_proportion:
+        return wording.number(margin)
+    points = wording.number(POINTS * margin)
+    return f"{points} point{'' if points == '1' else 's'}"
 
 
 def _more(found: Difference, gap: float) -> str:

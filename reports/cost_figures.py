@@ -59,7 +59,7 @@ def plot_quality_and_cost(gathered: Gathered, summary: Summary) -> tuple[Figure,
     for axes in drawn[len(panels) :]:
         axes.set_axis_off()
     for axes in drawn[::columns]:
-        axes.set_ylabel(metric_label(metric, summary.split))
+        axes.set_ylabel(metric_label(metric, summary.split).replace(" (", "\n(", 1))
     legend_outside(figure, drawn, columns=4)
     caption = (
         f"{metric} with 95 % intervals against what a method costs. The stepped line is the Pareto front; hollow "
@@ -132,8 +132,7 @@ def _plot_panel(axes: Axes, panel: Panel, scores: dict[str, Estimate], order: Se
         )
         told = f"{name}: {estimated(found)}\n{panel.label} {number(panel.values[name])}"
         label_points(points, [told])
-    axes.margins(x=0.18)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.12 * max(panel.values[name] for name in named) or 1.0)
     axes.set_xlabel(panel.label.replace(" (", "\n(", 1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

@@ -155,11 +155,11 @@ def _table_of_runs(found: Sequence[Cost], summary: Summary, report: ReportSpec) 
         ]
         for cost in found
     ]
-    priced = "" if report.price_per_hour is None else f" at {money(report.price_per_hour, report)} an hour"
-    caption = (
-        f"One run of each method's best settings: means over its scored runs; memory is their largest. Cost: training "
-        f"time{priced}. Energy: the run with its scoring, everything on the device included."
-    )
+    caption = "One run of each method's best settings: means over its scored runs; memory is their largest."
+    if report.price_per_hour is not None:
+        caption += f" Cost: training time at {money(report.price_per_hour, report)} an hour."
+    if any(cost.energy_joules is not None for cost in found):
+        caption += " Energy: the run with its scoring, whatever else ran on the device included."
     return _without_empty(Table(columns, rows, caption, stacks=True))
 
 

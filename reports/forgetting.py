@@ -1,7 +1,7 @@
 """What a method lost while it learned: its change against the base model on everything that it was not trained for.
 
 Benchmarks and general text are not in the training rows, so a fall there is forgetting. Changes are paired item by
-item and come with their intervals; a fall is called one where the interval leaves out 0.
+item; whether one is a loss is the verdict's to say, which is corrected for the number of comparisons.
 """
 
 from collections.abc import Sequence
@@ -10,78 +10,61 @@ from reports import wording
 from reports.contrast import BASE_MODEL, Contrast
 from reports.document import Block, Column, Paragraph, Table
 from reports.gather import Gathered
-from sweep.spec import ReportSpec
+from reports.verdict import Verdict
 
 TRAINED_FOR = frozenset({"own", "judge_pairs", "judge_score"})
 """Tasks over the user's own rows: what training was for."""
-GENERAL_TEXT = "general_text"
 POINTS = 100
 
 
-def forgetting_blocks(gathered: Gathered, contrasts: Sequence[Contrast]) -> list[Block]:
-    """A sentence and a table on what was forgotten, or what it would take to see it."""
-    found = changes(contrasts)
+def forgetting_blocks(gathered: Gathered, verdicts: Sequence[Verdict]) -> list[Block]:
+    """A sentence for each method and a table on what was forgotten, or what it would take to see it."""
+    found = changes(verdicts)
+    if found:
+        return [*(Paragraph(text) for text in _sentences(found)), _table(found)]
     scored = {name for record in gathered.records if record.evaluation for name in record.evaluation.metrics}
-    if not any(_task(name) not in TRAINED_FOR for name in scored):
-        text = (
-            "Whether anything was forgotten cannot be told: only the user's own rows were scored. Benchmarks or "
-            f"`{GENERAL_TEXT}` in `evaluation.confirm` would show it."
-        )
-        return [Paragraph(text, "note")]
-    if not found:
-        text = (
-            "Whether anything was forgotten cannot be told: no finalist and the base model have per-item scores on "
-            "the same tasks yet."
-        )
-        return [Paragraph(text, "note")]
-    report = gathered.spec.report
-    return [*(Paragraph(text) for text in _sentences(found, report)), _table(found)]
+    opening = "Whether anything was forgotten cannot be told:"
+    if all(_task(name) in TRAINED_FOR for name in scored):
+        text = f"{opening} only the user's own rows were scored. Benchmarks in `evaluation.confirm` would show it."
+    else:
+        text = f"{opening} no finalist and the base model have scores of single items on the same tasks."
+    return [Paragraph(text, "note")]
 
 
-def changes(contrasts: Sequence[Contrast]) -> list[Contrast]:
+def changes(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Each method against the base model on tasks that it was not trained for; parts of a group are left out."""
-    return [
-        one
-        for one in contrasts
-        if one.other == BASE_MODEL and one.part_of is None and _task(one.metric) not in TRAINED_FOR
-    ]
+    return [verdict for verdict in verdicts if _is_change(verdict.contrast)]
 
 
-def has_lost(one: Contrast) -> bool:
-    """Whether the method is worse than the base model beyond item and seed noise."""
-    return one.interval.high < 0 if one.higher_is_better else one.interval.low > 0
+def _is_change(one: Contrast) -> bool:
+    return one.other == BASE_MODEL and one.part_of is None and _task(one.metric) not in TRAINED_FOR
 
 
-def _sentences(found: Sequence[Contrast], report: ReportSpec) -> list[str]:
+def _sentences(found: Sequence[Verdict]) -> list[str]:
     texts = []
-    for name in dict.fromkeys(one.one for one in found):
-        own = [one for one in found if one.one == name]
-        lost = [one for one in own if has_lost(one)]
-        if lost:
-            texts.append(f"{name} lost against the base model on {wording.listed([_lost(one) for one in lost])}.")
-        else:
-            kept = [one for one in own if _is_kept(one, report)]
-            sure = f"; {wording.listed([one.metric for one in kept])} is as good as before" if kept else ""
-            text = f"{name} shows no loss on {wording.counted(len(own), 'metric')} that it was not trained for"
-            texts.append(f"{text}{sure}. An interval that reaches below 0 leaves a loss of that size open.")
+    for name in dict.fromkeys(verdict.contrast.one for verdict in found):
+        own = [verdict for verdict in found if verdict.contrast.one == name]
+        lost = [_with_change(verdict.contrast) for verdict in own if verdict.outcome == "worse"]
+        gained = [_with_change(verdict.contrast) for verdict in own if verdict.outcome == "better"]
+        kept = [verdict.contrast.metric for verdict in own if verdict.outcome == "equivalent"]
+        open_yet = [verdict.contrast.metric for verdict in own if verdict.outcome == "undecided"]
+        parts = [
+            *([f"lost against the base model on {wording.listed(lost)}"] if lost else []),
+            *([f"gained on {wording.listed(gained)}"] if gained else []),
+            *([f"is as good as before, within the margin, on {wording.listed(kept)}"] if kept else []),
+        ]
+        undecided = f" Not decided: {wording.listed(open_yet)}." if open_yet else ""
+        told = f"{name} {'; it '.join(parts)}." if parts else f"No loss or gain of {name} is shown."
+        texts.append(f"{told}{undecided}")
     return texts
 
 
-def _is_kept(one: Contrast, report: ReportSpec) -> bool:
-    """Whether a loss as large as the margin is ruled out."""
-    margin = report.margins.get(one.metric, report.margin if one.is_proportion else None)
-    worst = one.interval.low if one.higher_is_better else -one.interval.high
-    return margin is not None and worst > -margin
-
-
-def _lost(one: Contrast) -> str:
-    return f"{one.metric} ({_change(one)}, {_interval(one)})"
+def _with_change(one: Contrast) -> str:
+    return f"{one.metric} ({_change(one)}, 95 % interval {_interval(one)})"
 
 
 def _change(one: Contrast) -> str:
-    if one.is_proportion:
-        return f"{POINTS * one.difference:+.1f} points"
-    return f"{one.difference:+.3f}"
+    return f"{POINTS * one.difference:+.1f} points" if one.is_proportion else f"{one.difference:+.3f}"
 
 
 def _interval(one: Contrast) -> str:
@@ -89,7 +72,7 @@ def _interval(one: Contrast) -> str:
     return f"{scale * one.interval.low:+.{digits}f} to {scale * one.interval.high:+.{digits}f}"
 
 
-def _table(found: Sequence[Contrast]) -> Table:
+def _table(found: Sequence[Verdict]) -> Table:
     columns = [
         Column("method"),
         Column("metric", "code"),
@@ -98,26 +81,29 @@ def _table(found: Sequence[Contrast]) -> Table:
         Column("change", "number"),
         Column("95 % interval", "number"),
         Column("items", "number"),
-        Column("lost", "text"),
+        Column("against the base"),
     ]
-    rows = [
-        [
-            one.one,
-            f"{one.metric} {'↑' if one.higher_is_better else '↓'}",
-            wording.score(one.scores[1]),
-            wording.score(one.scores[0]),
-            _change(one),
-            _interval(one),
-            f"{one.items:,}",
-            "yes" if has_lost(one) else "not shown",
-        ]
-        for one in found
-    ]
+    rows = [_row(verdict) for verdict in found]
     caption = (
-        "Change against the base model on what was not trained for, over the same items and all seeds, uncorrected for "
-        "the number of comparisons. ↑ higher is better, ↓ lower is better. Losses are in nats per token."
+        "Change against the base model on what was not trained for, over the same items and all seeds. Verdicts are "
+        "corrected for their number, intervals are not. ↑ higher is better, ↓ lower is better. Losses are in nats per "
+        "token."
     )
     return Table(columns, rows, caption)
+
+
+def _row(verdict: Verdict) -> list[str]:
+    one = verdict.contrast
+    return [
+        one.one,
+        f"{one.metric} {'↑' if one.higher_is_better else '↓'}",
+        wording.score(one.scores[1]),
+        wording.score(one.scores[0]),
+        _change(one),
+        _interval(one),
+        f"{one.items:,}",
+        verdict.outcome,
+    ]
 
 
 def _task(metric: str) -> str:

@@ -40,10 +40,11 @@ def _table(found: list[tuple[MethodRecords, list[Curves]]]) -> Table:
         Column("pattern"),
         Column("the finalist's runs"),
     ]
+    rise = wording.percent(SMALLEST_RISE)
     caption = (
-        f"Losses of each method's best trial, in nats per token; training losses are averaged over a tenth of the "
-        f"steps. Overfitting: the validation loss rose by at least {SMALLEST_RISE:.0%} from its best, and by more than "
-        "its standard error over items, while the training loss fell. Memorising noise: so, with a training loss below "
+        "Losses of each method's best trial, in nats per token; training losses are averaged over a tenth of the "
+        f"steps. Overfitting: the validation loss rose by at least {rise} from its best, and by more than its standard "
+        "error over items, while the training loss fell. Memorising noise: so, with a training loss below "
         f"{NEAR_ZERO:g}."
     )
     return Table(columns, [_row(method, curves) for method, curves in found], caption, stacks=True)

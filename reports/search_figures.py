@@ -33,7 +33,7 @@ from sweep.spec import StudySpec
 
 Band = tuple[int, int]
 """Lowest and highest rank."""
-PANELS_IN_A_ROW, MOST_POINTS, MOST_BANDS = 3, 400, 5
+PANELS_IN_A_ROW, MOST_POINTS, MOST_BANDS = 3, 300, 5
 LEGEND_COLUMNS = 5
 
 
@@ -85,6 +85,8 @@ def plot_history(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing]
     axes.set_ylabel(_objective_label(gathered.spec))
     legend_above(axes)
     caption = "Objective of each complete trial (points) and the best so far (lines), by method."
+    if any(len(_objectives(method)) > MOST_POINTS for _, method in methods):
+        caption += f" Of each method, {MOST_POINTS} points are drawn, spaced evenly; the lines are of all trials."
     return framed("history", figure, caption + _cut_note(outside) + _baseline_note(gathered, shown))
 
 
@@ -171,8 +173,10 @@ def _plot_best_so_far(axes: Axes, place: int, method: MethodRecords, spec: Study
     best = list(itertools.accumulate(values, lambda one, other: better((one, other))))
     colour = series_colour(place)
     axes.step(numbers, best, where="post", color=colour)
-    [points] = axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
-    name_points(points, [described(record) for record in _complete(method)])
+    drawn = thinned(list(zip(numbers, values, _complete(method), strict=True)), MOST_POINTS)
+    shown = ([number for number, _, _ in drawn], [value for _, value, _ in drawn])
+    [points] = axes.plot(*shown, marker(place), color=colour, markersize=4, alpha=0.55)
+    name_points(points, [described(record) for _, _, record in drawn])
     axes.plot([], [], color=colour, marker=marker(place), label=visible(method.name))
 
 

@@ -37,7 +37,7 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
     spec = gathered.spec
     drawn = {figure.name: figure for figure in figures}
     contrasts = [verdict.contrast for verdict in judgement.all]
-    learned = [*forgetting_blocks(gathered, contrasts), *overfitting_blocks(gathered, drawn)]
+    learned = [*forgetting_blocks(gathered, judgement.all), *overfitting_blocks(gathered, drawn)]
     made = (
         Section("Methods side by side", "methods", _methods(gathered, summary, drawn, judgement)),
         Section("Verdicts", "verdicts", verdict_blocks(gathered, summary, judgement)),

@@ -14,7 +14,7 @@ from reports.searched import Axis, Search, Tried, searches, thinned
 from reports.summary import Summary
 from reports.wording import visible
 
-MOST_SLICES, MOST_METHODS, MOST_POINTS = 3, 8, 400
+MOST_SLICES, MOST_METHODS, MOST_POINTS = 3, 8, 250
 FEWEST_SLICED = 3
 
 

@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 FIFTHS = ("worst fifth", "fourth", "middle", "second", "best fifth")
 FEWEST_PAIRED, FEWEST_FOR_SURFACE = 5, 40
-MOST_POINTS, MOST_LINES, MOST_PANELS = 400, 120, 6
+MOST_POINTS, MOST_LINES, MOST_PANELS = 300, 100, 6
 GRID, BANDWIDTH, FEWEST_NEAR = 40, 0.12, 2.0
 """The surface's points each way, its reach as a share of the axes, and the trials that must be within it."""
 BEST = 0.2

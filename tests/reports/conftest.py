@@ -122,6 +122,14 @@ def search_config(spec: StudySpec, method: str, number: int, rate: float, rank: 
     return configure(spec, method, params, phase="search", number=number, seed=7, data_root=Path("data"))
 
 
+def trial_record(
+    spec: StudySpec, method: str, number: int, params: dict[str, Any], loss: float, **changes: Any
+) -> TrialRecord:
+    """A complete trial of the search with these params; `objective` and all else can be changed."""
+    config = configure(spec, method, params, phase="search", number=number, seed=7, data_root=Path("data"))
+    return record_of(config, loss=loss, exact=0.5, **changes)
+
+
 def failed(config: TrialConfig, failure: Failure) -> TrialRecord:
     return record_of(
         config, loss=1.0, exact=0.0, state="FAIL", failure=failure, evaluation=None, objective=None, training=None
@@ -251,13 +259,25 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return build_run(tmp_path_factory.mktemp("finished"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> RunBuilder:
     """Make a run directory of one's own: `build(tmp_path, spec, search=True, confirm=False)`."""
     return build_run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study() -> Callable[..., StudySpec]:
     """Make a toy study: `study(("lora",), trials=2, seeds=1)`."""
     return toy_study
+
+
+@pytest.fixture(scope="session")
+def trial() -> Callable[..., TrialRecord]:
+    """Make a trial's record: `trial(spec, "lora", 3, {"training.learning_rate": 1e-4}, 0.4, state="PRUNED")`."""
+    return trial_record
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[[RunDirectory, TrialRecord], None]:
+    """Write a trial's files as a study does: `write(run, record)`."""
+    return put
