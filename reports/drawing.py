@@ -184,6 +184,8 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = svg.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
+    # The ground of a hatch is an attribute, which a page's variables do not reach.
+    svg = re.sub(r'(<rect\b[^>]*?) fill="(#[0-9a-f]{6})"', r'\1 style="fill: \2"', svg)
     # Names of methods come from the user: only style attributes are searched for colours.
     return re.sub(r'style="[^"]*"', lambda found: _in_page_colours(found.group()), svg)
 

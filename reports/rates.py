@@ -1,7 +1,8 @@
 """The learning rate at which a method's search was best, and whether it moves with the rank.
 
-Trials' objectives, as ranks, are fitted by a parabola over the logarithm of the rate; the best rate is its top. Its
-uncertainty comes from fitting resamples of the trials. Where the top is not inside the rates that were tried, in one
+Trials' objectives are fitted by a parabola over the logarithm of the rate; the best rate is its top. Objectives far
+off, as of a trial that all but diverged, count as if they were at the edge of the others, so that one does not decide.
+Its uncertainty comes from fitting resamples of the trials. Where the top is not inside the rates that were tried, in one
 resample of ten or more, the search did not bracket it, and no number is given.
 """
 
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from reports.searched import Axis, Search
 from reports.statistics import Interval
@@ -18,6 +18,7 @@ Array = npt.NDArray[np.float64]
 
 RESAMPLES, LEVEL, LARGEST_LOSS = 1000, 0.05, 0.1
 FEWEST_TRIALS, FEWEST_WITH_RANK = 8, 12
+WHISKER = 1.5
 RATE, RANK = "learning_rate", "lora_r"
 
 
@@ -45,7 +46,7 @@ def best_rate(search: Search) -> Tops | str:
     if len(search.tried) < FEWEST_TRIALS:
         return f"{search.name} has {len(search.tried)} complete trials, {FEWEST_TRIALS} needed"
     rates = np.log10(_numbers(search, axis))
-    slopes = _slopes(np.stack([rates, rates**2], axis=1), rankdata(search.merits()))
+    slopes = _slopes(np.stack([rates, rates**2], axis=1), _merits(search))
     tops = _top(slopes[:, 0], slopes[:, 1])
     inside = (tops > rates.min()) & (tops < rates.max())
     if not inside[0] or inside.mean() < 1 - LARGEST_LOSS:
@@ -70,7 +71,7 @@ def shift_with_rank(search: Search) -> Ratio | str:
     if np.ptp(ranks) == 0:
         return f"all complete trials of {search.name} have one rank"
     centred = ranks - ranks.mean()
-    slopes = _slopes(np.stack([rates, rates**2, centred, rates * centred], axis=1), rankdata(search.merits()))
+    slopes = _slopes(np.stack([rates, rates**2, centred, rates * centred], axis=1), _merits(search))
     tops = _top(slopes[:, 0], slopes[:, 1])
     inside = (tops > rates.min()) & (tops < rates.max())
     if not inside[0] or inside.mean() < 1 - LARGEST_LOSS:
@@ -87,6 +88,14 @@ def _axis(search: Search, leaf: str) -> Axis | None:
 
 def _numbers(search: Search, axis: Axis) -> Array:
     return np.array([axis.number(one.record.config.params[axis.name]) for one in search.tried])
+
+
+def _merits(search: Search) -> Array:
+    """Objectives turned so that more is better, bad ones limited to where a box plot's whisker ends."""
+    found = np.array(search.merits())
+    lower, upper = np.quantile(found, [0.25, 0.75])
+    limited: Array = np.maximum(found, lower - WHISKER * (upper - lower))
+    return limited
 
 
 def _slopes(columns: Array, merits: Array) -> Array:

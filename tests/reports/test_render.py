@@ -72,10 +72,13 @@ def digests(directory: Path) -> dict[str, str]:
 
 
 def test_all_its_files_are_written(report: Path) -> None:
-    figures = ["history", "losses", "rate_and_rank", "scores", "search_and_test"]
+    figures = [
+        *("all_losses", "best_of", "history", "losses", "quality_and_cost", "rate_and_rank", "scores"),
+        *("search_and_test", "slices", "time_by_part", "timeline"),
+    ]
 
     assert sorted(digests(report)) == sorted(
-        ["index.html", "report.md", "tables/methods.csv", "tables/trials.csv"]
+        ["index.html", "report.md", "tables/methods.csv", "tables/trials.csv", "tables/verdicts.csv"]
         + [f"figures/{name}.{ending}" for name in figures for ending in ("png", "svg")]
     )
 
