@@ -10,7 +10,7 @@ import torch
 from lm_eval.__main__ import cli_evaluate
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reports.compare import compare, short_names
+from reports.compare import Comparison, compare, short_names
 from reports.contrast import Contrast
 from sweep import cli
 from sweep.store import RunDirectory
@@ -216,7 +216,7 @@ def test_the_command_prints_a_table_or_json_and_ends_well(
 
 
 def test_what_cannot_be_compared_is_one_line_and_exit_code_2(
-    scored: list[Path], otherwise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scored: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     bare = shutil.copytree(scored[0], tmp_path / "bare")
@@ -259,7 +259,7 @@ def test_a_trial_its_evaluation_and_its_results_file_are_the_same(finished_run: 
     assert found[0].seed_noise == "unknown"
 
 
-def test_paths_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_paths_are_named_by_what_tells_them_apart() -> None:
     assert short_names(Path("r/confirm/lora"), Path("r/confirm/full")) == ("lora", "full")
     assert short_names(Path("a/eval"), Path("b/eval")) == ("a", "b")
     assert short_names(Path("a"), Path("a")) == ("a", "a again")
