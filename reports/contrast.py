@@ -1,15 +1,15 @@
 """The difference between two sides on one metric, as a number with its error: no verdict yet."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 
 from evals.result import Metric
 from reports.sides import MetricName, Paired, Side, pair
-from reports.statistics import Design, Interval, Models, Reference, difference
+from reports.statistics import Interval, Models, Reference, difference
+from reports.statistics.clusters import Floats
 from reports.statistics.difference import TAIL, SeedNoise, score_error
 
 BASE_MODEL = "base model"
@@ -107,14 +107,6 @@ def against_constant(side: Side, name: MetricName, constant: Metric) -> Contrast
     return _unpaired(found, names, str(name), constant)
 
 
-def all_pairs(methods: Sequence[Side], references: Sequence[Side]) -> Iterable[tuple[Side, Side]]:
-    """Every two methods, then each method and each reference."""
-    yield from combinations(methods, 2)
-    for reference in references:
-        for method in methods:
-            yield method, reference
-
-
 def _of_pair(found: Paired, names: tuple[str, str], metric: str, higher_is_better: bool) -> Contrast:  # noqa: FBT001
     result = difference(found.one, found.other, found.design, is_bounded=found.is_bounded)
     return Contrast(
@@ -140,7 +132,7 @@ def _of_pair(found: Paired, names: tuple[str, str], metric: str, higher_is_bette
     )
 
 
-def _rightly_constant(found: Paired, constant: Metric) -> "np.ndarray[tuple[int], np.dtype[np.float64]] | None":
+def _rightly_constant(found: Paired, constant: Metric) -> Floats | None:
     """Which items a constant answer has right, if its score is the share of items that expect one answer."""
     count = len(found.targets)
     is_binary = bool(np.isin(found.one.values, (0.0, 1.0)).all())
@@ -184,11 +176,3 @@ def _unpaired(found: Paired, names: tuple[str, str], metric: str, constant: Metr
         centre=alone.value,
         reference=alone.reference,
     )
-
-
-def directions(evaluations: Iterable[Mapping[str, Metric]]) -> dict[str, bool]:
-    """Whether more is better, by metric."""
-    return {name: metric.higher_is_better for metrics in evaluations for name, metric in metrics.items()}
-
-
-__all__ = ["BASE_MODEL", "CONSTANT_ANSWER", "Contrast", "Design", "against_constant", "all_pairs", "contrast"]

@@ -64,10 +64,11 @@ VERDICT_COLUMNS = (
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row a contrast, unrounded."""
-    return pd.DataFrame([_verdict_row(verdict) for verdict in verdicts], columns=list(VERDICT_COLUMNS))
+    return pd.DataFrame([verdict_row(verdict) for verdict in verdicts], columns=list(VERDICT_COLUMNS))
 
 
-def _verdict_row(verdict: Verdict) -> dict[str, object]:
+def verdict_row(verdict: Verdict) -> dict[str, object]:
+    """A verdict as plain values."""
     one = verdict.contrast
     return {
         "metric": one.metric,

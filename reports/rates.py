@@ -2,8 +2,8 @@
 
 Trials' objectives are fitted by a parabola over the logarithm of the rate; the best rate is its top. Objectives far
 off, as of a trial that all but diverged, count as if they were at the edge of the others, so that one does not decide.
-Its uncertainty comes from fitting resamples of the trials. Where the top is not inside the rates that were tried, in one
-resample of ten or more, the search did not bracket it, and no number is given.
+Its uncertainty comes from fitting resamples of the trials. Where the top is not inside the rates that were tried, in
+one resample of ten or more, the search did not bracket it, and no number is given.
 """
 
 from dataclasses import dataclass

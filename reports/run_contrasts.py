@@ -8,16 +8,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from evals.result import EvalResult, Metric
 from reports import wording
-from reports.contrast import BASE_MODEL, Contrast, against_constant, all_pairs, contrast, directions
+from reports.contrast import BASE_MODEL, Contrast, against_constant
+from reports.contrasting import all_contrasts, all_pairs, gives_its_score
 from reports.gather import Gathered
-from reports.sides import MetricName, Paired, Side, TaskItems, metric_names, pair, read_groups, read_side
+from reports.sides import MetricName, Paired, Side, metric_names, pair, read_groups, read_side
 from sweep.record import TrialRecord
-
-CLOSE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +69,14 @@ def contrasts(gathered: Gathered) -> list[Contrast]:
 def contrasts_with_notes(gathered: Gathered) -> RunContrasts:
     """The same, with a sentence about everything that is left out."""
     sides = read_sides(gathered)
-    names = {name: str(name) for name in metric_names(sides.all)}
-    unlike = {name for name in names if not _is_sum_of_items(name, sides)}
-    fit = [name for name in names if name not in unlike]
-    found = [*_of_groups(sides, fit), *_of_tasks(sides, fit), *_of_constants(sides, fit)]
-    return RunContrasts(tuple(found), tuple(_notes(sides, unlike, names)), sides)
+    reported = sides.reported
+    better = {name: metrics[0].higher_is_better for name, metrics in reported.items()}
+    values = {name: [metric.value for metric in metrics] for name, metrics in reported.items()}
+    names = metric_names(sides.all)
+    fit = [name for name in names if gives_its_score(name, sides.all, values.get(str(name), []))]
+    found = all_contrasts(all_pairs(sides.methods, sides.base), fit, better, sides.groups)
+    found += _of_constants(sides, fit)
+    return RunContrasts(tuple(found), tuple(_notes(sides, fit)), sides)
 
 
 def read_sides(gathered: Gathered) -> Sides:
@@ -97,81 +97,20 @@ def _side(name: str, records: Sequence[TrialRecord], gathered: Gathered, *, is_t
     return read_side(name, [gathered.directory(record).eval for record in records], is_trained=is_trained)
 
 
-def _of_tasks(sides: Sides, names: Sequence[MetricName]) -> Iterator[Contrast]:
-    """Contrasts on single tasks; those on a group's tasks say so."""
-    better = directions(evaluation.metrics for evaluation in sides.evaluations)
-    largest = _largest_groups(sides)
-    for name in names:
-        group = largest.get(name.task)
-        is_part = group is not None and str(name.of_task(group)) in better
-        for one, other in all_pairs(sides.methods, sides.base):
-            yield from _found(
-                contrast(one, other, name, higher_is_better=better.get(str(name), True)), group if is_part else None
-            )
-
-
-def _of_groups(sides: Sides, names: Sequence[MetricName]) -> Iterator[Contrast]:
-    """Contrasts on groups, over the items of all their tasks."""
-    better = directions(evaluation.metrics for evaluation in sides.evaluations)
-    largest = _largest_groups(sides)
-    for group, tasks in sorted(sides.groups.items()):
-        shared = sorted({(name.metric, name.filter) for name in names if name.task in tasks})
-        for metric, filtered_by in shared:
-            name = MetricName(group, metric, filtered_by)
-            # A group that reports no score of its own is only a list of tasks.
-            if str(name) not in better:
-                continue
-            asked = [task for task in tasks if name.of_task(task) in names]
-            above = largest.get(asked[0])
-            for one, other in all_pairs(sides.methods, sides.base):
-                made = contrast(one, other, name, higher_is_better=better[str(name)], tasks=asked)
-                yield from _found(made, above if above != group else None)
-
-
 def _of_constants(sides: Sides, names: Sequence[MetricName]) -> Iterator[Contrast]:
     constants = next((evaluation.constant for evaluation in sides.evaluations if evaluation.constant), {})
     for name in names:
         if str(name) in constants:
-            for side in sides.methods:
-                yield from _found(against_constant(side, name, constants[str(name)]), None)
+            made = [against_constant(side, name, constants[str(name)]) for side in sides.methods]
+            yield from (one for one in made if one is not None and math.isfinite(one.difference))
 
 
-def _found(made: Contrast | None, part_of: str | None) -> Iterator[Contrast]:
-    """The contrast, if it could be made of numbers, as a part of its group."""
-    if made is None or not math.isfinite(made.difference):
-        return
-    yield made if part_of is None else made.as_part_of(part_of)
-
-
-def _largest_groups(sides: Sides) -> dict[str, str]:
-    """The largest group that each task belongs to."""
-    by_size = sorted(sides.groups.items(), key=lambda pair: (len(pair[1]), pair[0]))
-    return {task: group for group, tasks in by_size for task in tasks}
-
-
-def _is_sum_of_items(name: MetricName, sides: Sides) -> bool:
-    """Whether the reported scores are what the items give: not so for a perplexity or a macro F1."""
-    reported = sides.reported.get(str(name), [])
-    computed = [_score(items, name.metric) for side in sides.all for items in side.with_metric(name)]
-    # Where items are missing the two differ for that reason, and the items that are there can be compared.
-    return not reported or any(
-        math.isclose(metric.value, value, rel_tol=CLOSE, abs_tol=CLOSE) for metric in reported for value in computed
-    )
-
-
-def _score(items: TaskItems, metric: str) -> float:
-    values = items.values[metric]
-    weights = items.weights.get(metric, np.ones(len(values)))
-    present = ~np.isnan(values) & (weights > 0)
-    return float(np.average(values[present], weights=weights[present])) if present.any() else math.nan
-
-
-def _notes(sides: Sides, unlike: set[MetricName], names: Mapping[MetricName, str]) -> Iterator[str]:
+def _notes(sides: Sides, fit: Sequence[MetricName]) -> Iterator[str]:
     for side in sides.all:
         yield from side.lost
-    by_items = set(names.values()) - {str(name) for name in unlike}
+    compared = {str(name) for name in fit}
     groups = {name for name in sides.reported if name.partition("/")[0] in sides.groups}
-    left_out = sorted(set(sides.reported) - by_items - groups)
+    left_out = sorted(set(sides.reported) - compared - groups)
     if left_out and sides.methods:
         yield (
             f"No verdict on {wording.listed(left_out)}: not the mean or ratio of scores of single items, or no "

@@ -5,6 +5,7 @@ its place among its copies. What only one of two sides has is left out and count
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,10 +58,19 @@ class TaskItems:
     keys: tuple[Key, ...]
     groups: tuple[str | None, ...]
     targets: tuple[str, ...]
+    prompts: tuple[str, ...]
+    """Hashes of what was asked."""
     values: Mapping[str, Floats]
     """By metric; not a number where an item has no such score."""
     weights: Mapping[str, Floats]
     """Denominators of metrics that are ratios of sums."""
+
+    def score(self, metric: str) -> float:
+        """The metric over all items that have it: their mean, or the ratio of sums."""
+        values = self.values[metric]
+        weights = self.weights.get(metric, np.ones(len(values)))
+        present = ~np.isnan(values) & (weights > 0)
+        return float(np.average(values[present], weights=weights[present])) if present.any() else math.nan
 
     @property
     def places(self) -> dict[Key, int]:
@@ -125,8 +135,13 @@ def read_side(name: str, directories: Iterable[Path], *, is_trained: bool) -> Si
 
 def read_answers(directory: Path) -> Answers:
     """Every item scored into a directory. Raises RunError for a file that holds something else."""
+    return answers_of(read_items(directory))
+
+
+def answers_of(items: Iterable[Item]) -> Answers:
+    """One model's items, column by column."""
     found: dict[tuple[str, str], list[Item]] = {}
-    for item in read_items(directory):
+    for item in items:
         found.setdefault((item.task, item.filter), []).append(item)
     return {key: _columns(items) for key, items in found.items()}
 
@@ -142,7 +157,7 @@ def read_groups(directories: Iterable[Path]) -> dict[str, tuple[str, ...]]:
                 # Without it, tasks are compared one by one.
                 continue
             children |= {name: list(tasks) for name, tasks in found.items() if tasks}
-    return {name: tuple(sorted(set(_leaves(name, children)))) for name in children}
+    return {name: tuple(sorted(set(leaves(name, children)))) for name in children}
 
 
 def metric_names(sides: Iterable[Side]) -> list[MetricName]:
@@ -257,14 +272,16 @@ def _columns(items: Sequence[Item]) -> TaskItems:
         keys=tuple(keys),
         groups=tuple(item.group for item in items),
         targets=tuple(item.target for item in items),
+        prompts=tuple(item.prompt_hash for item in items),
         values={name: np.array([item.scores.get(name, np.nan) for item in items]) for name in names},
         weights={name: np.array([item.weights.get(name, 1.0) for item in items]) for name in weighted},
     )
 
 
-def _leaves(name: str, children: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def leaves(name: str, children: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The tasks that a group holds in the end; a task holds itself."""
     if name not in children:
         yield name
         return
     for child in children[name]:
-        yield from _leaves(child, children)
+        yield from leaves(child, children)

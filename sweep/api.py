@@ -33,10 +33,13 @@ from sweep.study_file import reader
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from reports.compare import Comparison
+
 __all__ = [
     "Run",
     "build_report",
     "check_study",
+    "compare",
     "load_study",
     "machine_capabilities",
     "own_data",
@@ -176,6 +179,16 @@ def build_report(run: RunDirectory) -> Path:
     from reports import render
 
     return render.build(run)
+
+
+def compare(one: Path, other: Path, *, metrics: Sequence[str] = (), margin: float = 0.01) -> "Comparison":
+    """Give the verdict on two scores: trials, methods' directories, or what lm-evaluation-harness wrote.
+
+    A difference of proportions below `margin` counts as none. Raises InputError where the two share nothing.
+    """
+    from reports import compare as comparing
+
+    return comparing.compare(one, other, metrics=metrics, margin=margin)
 
 
 def read_run(path: Path) -> Run:

@@ -144,6 +144,24 @@ def report(run_dir: RunArgument) -> None:
     console.print(f"wrote {api.build_report(api.read_run(run_dir).directory)}")
 
 
+@app.command()
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="A", help="A trial, confirm/METHOD, or lm-eval's output directory.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="The same.")],
+    metric: Annotated[list[str] | None, typer.Option(metavar="TASK/METRIC", help="Only this; may be repeated.")] = None,
+    margin: Annotated[float, typer.Option(help="Difference of proportions that counts as none.")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,  # noqa: FBT002
+) -> None:
+    """Give the verdict on any two scores, ours or the stock tool's, item by item."""
+    from reports import comparison_table
+
+    found = api.compare(one, other, metrics=metric or (), margin=margin)
+    if as_json:
+        sys.stdout.write(json.dumps(comparison_table.as_json(found), indent=2) + "\n")
+    else:
+        console.print(comparison_table.rendered(found))
+
+
 @app.command(name="eval", context_settings={"token_normalize_func": with_dashes})
 def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     model: Annotated[

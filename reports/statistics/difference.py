@@ -23,6 +23,7 @@ from reports.statistics.scores import Interval
 
 SeedNoise = Literal["none", "measured", "borrowed", "unknown"]
 TAIL = 0.025
+ROUNDING = 1e-12
 PERMUTATION_SEED = 20_260_101
 
 
@@ -91,6 +92,8 @@ def difference(one: Models, other: Models, design: Design, *, is_bounded: bool) 
     """
     of_items = one.values.mean(axis=0) - other.values.mean(axis=0)
     value = float(of_items.mean())
+    # Equal scores whose sums were rounded apart are equal.
+    value = 0.0 if abs(value) < ROUNDING else value
     error = design.error_of_mean(of_items)
     centre, item_variance = value, error.variance
     if is_bounded:

@@ -25,7 +25,9 @@ from sweep.store import RunDirectory, write_config, write_json, write_record, wr
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ITEMS = {"validation": 40, "test": 60}
 HOSTILE = "</script><img src=x onerror=alert(1)> | `code` **bold** =1+1\n\u202egnp.exe\x00 ]( {{ 7*7 }}"
-SAMPLES = "samples_own_2026-01-02T03-04-05.000000.jsonl"
+STAMP = "2026-01-02T03-04-05.000000"
+SAMPLES = f"samples_own_{STAMP}.jsonl"
+GSM8K_ITEMS = 50
 
 DATA_SHA256 = {split: hashlib.sha256(split.encode()).hexdigest() for split in ("train", "validation", "test")}
 
@@ -176,7 +178,7 @@ def evaluation(config: TrialConfig, loss: float, exact: float) -> EvalResult:
         "own/json_valid": share(min(1.0, right + 0.3), n),
     }
     if config.phase == "confirm":
-        metrics["gsm8k/exact_match,strict-match"] = share(0.0, 50)
+        metrics["gsm8k/exact_match,strict-match"] = share(0.0, GSM8K_ITEMS)
     return EvalResult(
         metrics=metrics,
         constant={"own/exact_match": share(round(0.15 * n) / n, n)},
@@ -197,6 +199,9 @@ def put(run: RunDirectory, record: TrialRecord) -> None:
     if record.reused_from is None and record.evaluation is not None:
         directory.eval.mkdir(parents=True, exist_ok=True)
         (directory.eval / SAMPLES).write_text("".join(samples(record)), "utf-8")
+        if "gsm8k/exact_match,strict-match" in record.evaluation.metrics:
+            (directory.eval / f"samples_gsm8k_{STAMP}.jsonl").write_text("".join(gsm8k_samples()), "utf-8")
+        write_json(directory.eval / f"results_{STAMP}.json", results(record.evaluation))
     if record.reused_from is None and record.training is not None:
         directory.steps.write_text("".join(steps(record)), "utf-8")
     write_record(directory, record)
@@ -219,6 +224,8 @@ def samples(record: TrialRecord) -> list[str]:
     assert record.evaluation is not None
     metric = record.evaluation.metrics["own/exact_match"]
     right = round(metric.value * metric.n)
+    valid = round(record.evaluation.metrics["own/json_valid"].value * metric.n)
+    losses = item_losses(record.evaluation.metrics["own/loss"].value, metric.n, record.config.method)
     lines = []
     for place in range(metric.n):
         target = json.dumps({"topic": "refund", "urgent": place % 2 == 0, "order": 1000 + place})
@@ -246,11 +253,43 @@ def samples(record: TrialRecord) -> list[str]:
             "prompt_hash": "p",
             "target_hash": "t",
             "exact_match": float(place < right),
-            "json_valid": float(place < right),
-            "loss": [0.5 * 5, 5],
+            "json_valid": float(place < valid),
+            "loss": [losses[place] * 5, 5],
         }
         lines.append(json.dumps(sample) + "\n")
     return lines
+
+
+def item_losses(mean: float, count: int, method: str | None) -> list[float]:
+    """Losses of this mean; hard items are hard for every method, and each method has its own besides."""
+    shared, own = random.Random(0), random.Random(method)  # noqa: S311
+    noise = [shared.gauss(0, 0.1) + own.gauss(0, 0.03) for _ in range(count)]
+    return [mean + one - sum(noise) / count for one in noise]
+
+
+def gsm8k_samples() -> list[str]:
+    """Problems that no model of this size solves."""
+    sample = {
+        "doc": {},
+        "target": "#### 4",
+        "filtered_resps": ["[invalid]"],
+        "filter": "strict-match",
+        "metrics": ["exact_match"],
+        "exact_match": 0.0,
+    }
+    numbers = range(GSM8K_ITEMS)
+    return [json.dumps(sample | {"doc_id": place, "doc_hash": f"gsm8k-{place}"}) + "\n" for place in numbers]
+
+
+def results(found: EvalResult) -> dict[str, Any]:
+    """The results file beside the samples, as far as anything here reads it."""
+    scores: dict[str, dict[str, float]] = {}
+    better: dict[str, dict[str, bool]] = {}
+    for name, metric in found.metrics.items():
+        task, _, rest = name.partition("/")
+        scores.setdefault(task, {})[rest if "," in rest else f"{rest},none"] = metric.value
+        better.setdefault(task, {})[rest.partition(",")[0]] = metric.higher_is_better
+    return {"results": scores, "higher_is_better": better, "group_subtasks": {task: [] for task in scores}}
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,8 @@ def test_the_answer_comes_first_with_its_error_and_its_caution(report: Path) -> 
     text = page(report).text
 
     assert "lora has the highest own/exact_match on the test split: 0.617 ± 0.063 (60 items, mean of 3 seeds)." in text
-    assert "The 95 % intervals of lora, qlora and full overlap" in text
+    assert "That lora is better than qlora and full is not shown." in text
+    assert "lora scored 0.617 on own/exact_match, 58.3 points above the base model" in text
     assert text.index("lora has the highest") < text.index("Methods side by side")
     assert "unfinished" not in text
 
