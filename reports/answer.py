@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from reports import wording
 from reports.document import Block, Paragraph
 from reports.gather import Gathered
+from reports.lost import lost_notes
 from reports.statistics import Estimate, overlap
 from reports.summary import MethodSummary, Summary
 
 
 def missing_notes(gathered: Gathered) -> list[Block]:
     """Everything that a reader must know is not there."""
-    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable]
+    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable, *lost_notes(gathered)]
     return [Paragraph(text, "warning") for text in texts]
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Run",
     "build_report",
     "check_study",
+    "combine_reports",
     "load_study",
     "machine_capabilities",
     "own_data",
@@ -176,6 +177,13 @@ def build_report(run: RunDirectory) -> Path:
     from reports import render
 
     return render.build(run)
+
+
+def combine_reports(runs: Sequence[RunDirectory], to: Path) -> Path:
+    """Compile several runs into one report in a directory and give the path of its HTML file."""
+    from reports import combined
+
+    return combined.build(runs, to)
 
 
 def read_run(path: Path) -> Run:
