@@ -129,9 +129,11 @@ class Tab:
 
     @property
     def requested(self) -> list[str]:
-        """Addresses that the page asked for since it was opened."""
+        """Addresses that the page asked for since it was opened, those that its own policy stopped left out."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
-        return [request["request"]["url"] for request in sent]
+        failed = [event["params"] for event in self.events if event["method"] == "Network.loadingFailed"]
+        stopped = {failure["requestId"] for failure in failed if failure.get("blockedReason") == "csp"}
+        return [request["request"]["url"] for request in sent if request["requestId"] not in stopped]
 
     @property
     def complaints(self) -> list[str]:
