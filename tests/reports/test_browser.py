@@ -264,19 +264,14 @@ def test_a_link_into_a_folded_table_opens_it(tab: Tab, long_page: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext here")
-def test_printed_nothing_is_cut_or_folded(tab: Tab, page: Path, long_page: Path, tmp_path: Path) -> None:
+def test_printed_nothing_is_cut(tab: Tab, page: Path, tmp_path: Path) -> None:
     tab.show(WIDE, dark=True)
-    for source, wanted in ((page, "full trial 4"), (long_page, "full trial 660")):
-        tab.open(source)
-        tab.print_to(tmp_path / "page.pdf")
-        words = subprocess.run(
-            [str(shutil.which("pdftotext")), "-layout", str(tmp_path / "page.pdf"), "-"],
-            capture_output=True,
-            check=True,
-        ).stdout.decode()
-        assert "Theme" not in words
-        assert "Show all" not in words
-        assert re.search(wanted.replace(" ", r"\s+"), words)
+    tab.open(page)
+    tab.print_to(tmp_path / "page.pdf")
+    command = [str(shutil.which("pdftotext")), "-layout", str(tmp_path / "page.pdf"), "-"]
+    words = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    assert "Theme" not in words
+    assert re.search(r"full\s+trial\s+4", words)
     boxes = "Array.from(document.querySelectorAll('table, svg')).map((one) => one.getBoundingClientRect().right)"
     tab.send("Emulation.setEmulatedMedia", media="print")
     # A4 less its margins, in pixels of CSS.
