@@ -4,13 +4,14 @@ from reports import wording
 from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
 from reports.document import Block, Paragraph
 from reports.gather import Gathered
+from reports.lost import lost_notes
 from reports.summary import MethodSummary, Summary
 from reports.verdict import Judgement, beaten_by
 
 
 def missing_notes(gathered: Gathered) -> list[Block]:
     """Everything that a reader must know is not there."""
-    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable]
+    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable, *lost_notes(gathered)]
     return [Paragraph(text, "warning") for text in texts]
 
 

@@ -60,6 +60,8 @@ class Table:
     """On a narrow screen each row becomes a block of its own; otherwise the table scrolls sideways."""
     emphasized: frozenset[int] = frozenset()
     """Rows that stand out."""
+    name: str = ""
+    """Name of the file that it is given to papers in; none where it is for the report alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from reports.wording import one_line, visible
 
 # What can mean something within a line, and what can only at its beginning: a heading, a list, a quotation, a rule.
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
-OPENING = re.compile(r"^([#+=-]|\d+(?=[.)]))")
+OPENING = re.compile(r"^([#+=-]|\d+(?=[.)](?:\s|$)))")
 ALIGNMENTS = {"text": "---", "number": "---:", "code": "---"}
 PREFIXES = {"plain": "", "lead": "", "warning": "> **Note.** ", "note": ""}
 FIGURES = "figures"

@@ -90,8 +90,9 @@ def plot_search_and_test(gathered: Gathered, summary: Summary) -> tuple[Figure, 
 def _plot_estimate(axes: Axes, place: int, found: Estimate, seeds: Sequence[float], name: str) -> None:
     colour = series_colour(place)
     errors = [[_below(found)], [_above(found)]]
-    look = {"color": colour, "marker": marker(place), "capsize": 3, "markersize": 6}
-    drawn = axes.errorbar([found.value], [place], xerr=errors, **look)
+    drawn = axes.errorbar(
+        [found.value], [place], xerr=errors, color=colour, marker=marker(place), capsize=3, markersize=6
+    )
     label_points(drawn.lines[0], [_described(name, found)])
     if len(seeds) > 1:
         heights = [place + 0.28] * len(seeds)

@@ -24,7 +24,6 @@ from reports.timeline import time_blocks
 from reports.trials import failure_table, trials_table
 from reports.verdict import Judgement
 from reports.verdict_sections import budget_blocks, verdict_blocks
-from sweep.record import TrialRecord
 
 SHA_CHARACTERS = 16
 SCORE_COLUMNS, COST_COLUMNS = 4, 5
@@ -147,7 +146,7 @@ def _all_scores(gathered: Gathered, summary: Summary) -> Table:
         rows.append([f"{metric} {_direction(found)}", f"{items:,}", *(wording.estimated(one) for one in found)])
     split = f"own rows: the {summary.split} split" if "own" in _tasks(gathered) else f"after the {summary.split} phase"
     caption = f"Every score ± its standard error over items ({split}). ↑ higher is better, ↓ lower is better."
-    return Table(columns, rows, caption)
+    return Table(columns, rows, caption, name="scores")
 
 
 def _direction(found: Sequence[Estimate | None]) -> str:
@@ -189,7 +188,7 @@ def _trials(gathered: Gathered) -> list[Block]:
 
 
 def _provenance(gathered: Gathered) -> list[Block]:
-    blocks: list[Block] = [_data_table(gathered)] if _fingerprints(gathered) else []
+    blocks: list[Block] = [_data_table(gathered)] if gathered.data_sha256 else []
     blocks += [Paragraph(text, "note") for text in _data_notes(gathered)]
     if gathered.environment:
         rows = [[name, value] for name, value in sorted(gathered.environment.items())]
@@ -202,7 +201,7 @@ def _data_table(gathered: Gathered) -> Table:
     counts = {} if gathered.data is None else gathered.data.rows
     rows = [
         [split, f"{counts[split]:,}" if split in counts else wording.NONE, digest[:SHA_CHARACTERS]]
-        for split, digest in sorted(_fingerprints(gathered).items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
+        for split, digest in sorted(gathered.data_sha256.items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
     ]
     columns = [Column("split"), Column("rows", "number"), Column("SHA-256 of the rows", "code")]
     return Table(
@@ -220,8 +219,3 @@ def _data_notes(gathered: Gathered) -> list[str]:
     notes = [f"{wording.counted(dropped, 'row')} did not fit and were left out."] if dropped else []
     seen = [f"{count:,} of {split}" for split, count in sorted(leaks.items()) if count]
     return notes + ([f"Held-out rows that were seen before: {', '.join(seen)}."] if seen else [])
-
-
-def _fingerprints(gathered: Gathered) -> dict[str, str]:
-    records: list[TrialRecord] = gathered.records
-    return {split: digest for record in records for split, digest in record.data_sha256.items()}

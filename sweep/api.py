@@ -39,6 +39,7 @@ __all__ = [
     "Run",
     "build_report",
     "check_study",
+    "combine_reports",
     "compare",
     "load_study",
     "machine_capabilities",
@@ -189,6 +190,13 @@ def compare(one: Path, other: Path, *, metrics: Sequence[str] = (), margin: floa
     from reports import compare as comparing
 
     return comparing.compare(one, other, metrics=metrics, margin=margin)
+
+
+def combine_reports(runs: Sequence[RunDirectory], to: Path) -> Path:
+    """Compile several runs into one report in a directory and give the path of its HTML file."""
+    from reports import combined
+
+    return combined.build(runs, to)
 
 
 def read_run(path: Path) -> Run:

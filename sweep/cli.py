@@ -139,9 +139,22 @@ def status(run_dir: RunArgument) -> None:
 
 
 @app.command()
-def report(run_dir: RunArgument) -> None:
-    """Build the report again from the run directory alone; needs no GPU."""
-    console.print(f"wrote {api.build_report(api.read_run(run_dir).directory)}")
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR…", help="Run directories.", show_default=False)],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where several runs are compiled to. [default: report]", show_default=False),
+    ] = None,
+) -> None:
+    """Build the report again from the run directory alone, or one for several runs; needs no GPU."""
+    runs = [api.read_run(path).directory for path in run_dirs]
+    if len(runs) > 1:
+        page = api.combine_reports(runs, to or Path("report"))
+    elif to is None:
+        page = api.build_report(runs[0])
+    else:
+        raise InputError("--to is for several runs: the report of a single one stands in its directory.")
+    console.print(f"wrote {page}", soft_wrap=True)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.record import Failure, Memory, TrainingResult, TrialRecord
 from sweep.spec import BudgetSpec, DataSpec, Dimension, EvaluationSpec, MethodSpec, PeftSpec, StudySpec, TrainingSpec
 from sweep.store import RunDirectory, write_config, write_json, write_record, write_study
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ITEMS = {"validation": 40, "test": 60}

@@ -26,14 +26,15 @@ def test_the_leader_is_not_bold_where_it_is_not_better_than_every_other(finished
     summary, judgement = judged(finished_run)
 
     assert not stands_apart(summary, judgement)
-    assert methods_table(summary, judgement).emphasized == frozenset()
+    assert methods_table(gather(finished_run), summary, judgement).emphasized == frozenset()
 
 
 def test_a_leader_that_beats_all_others_is_bold(tmp_path: Path, build: Builder, study: Studies) -> None:
-    summary, judgement = judged(build(tmp_path, study(("lora",))))
+    run = build(tmp_path, study(("lora",)))
+    summary, judgement = judged(run)
 
     assert stands_apart(summary, judgement)
-    assert methods_table(summary, judgement).emphasized == frozenset({0})
+    assert methods_table(gather(run), summary, judgement).emphasized == frozenset({0})
 
 
 def test_a_leader_without_verdicts_is_never_bold(tmp_path: Path, build: Builder, study: Studies) -> None:

@@ -6,8 +6,10 @@ Every request that a page makes and every complaint on its console is kept, so t
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,14 @@ FLAGS = (
     "--force-prefers-reduced-motion", "--hide-scrollbars", "--lang=en",
 )  # fmt: skip
 SECONDS = 60
+# The protocol is spoken over the descriptors 3 and 4, which may be taken by each other.
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, place in zip(ends, (3, 4)):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_browser() -> str | None:
@@ -58,6 +68,8 @@ class Tab:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            if not select.select([self._from], [], [], SECONDS)[0]:
+                raise TimeoutError("the browser does not answer")
             read = os.read(self._from, 1 << 20)
             if not read:
                 raise RuntimeError("the browser ended")
@@ -71,22 +83,20 @@ class Tab:
     def show(self, width: int, *, dark: bool = False, scripts: bool = True, height: int = 900) -> None:
         """How wide the window is, which theme the system has, and whether scripts run."""
         phone = width < 500
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Emulation.setScriptExecutionDisabled", value=not scripts)
 
     def open(self, path: Path, anchor: str = "") -> float:
         """Open a file, wait until it has loaded, and give the seconds that took."""
-        self.events.clear()
-        began = time.monotonic()
-        self.send("Page.navigate", url=path.resolve().as_uri() + anchor)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            if time.monotonic() - began > SECONDS:
-                raise TimeoutError(f"{path} did not load")
-            self._read()
+        # Going from one anchor to another would not load the page again.
+        for address in ("about:blank", path.resolve().as_uri() + anchor):
+            self.events.clear()
+            began = time.monotonic()
+            self.send("Page.navigate", url=address)
+            while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+                self._read()
         return time.monotonic() - began
 
     def ask(self, expression: str) -> Any:
@@ -119,9 +129,11 @@ class Tab:
 
     @property
     def requested(self) -> list[str]:
-        """Addresses that the page asked for since it was opened."""
+        """Addresses that the page asked for since it was opened, those that its own policy stopped left out."""
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
-        return [request["request"]["url"] for request in sent]
+        failed = [event["params"] for event in self.events if event["method"] == "Network.loadingFailed"]
+        stopped = {failure["requestId"] for failure in failed if failure.get("blockedReason") == "csp"}
+        return [request["request"]["url"] for request in sent if request["requestId"] not in stopped]
 
     @property
     def complaints(self) -> list[str]:
@@ -144,10 +156,9 @@ def opened(browser: str, profile: Path, extra: Sequence[str] = ()) -> Iterator[T
     """A tab of a browser that ends with the block."""
     to_browser, requests_of = os.pipe()
     answers_of, from_browser = os.pipe()
-    # The protocol is spoken over the descriptors 3 and 4.
-    command = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
+    ends = [str(to_browser), str(from_browser)]
     process = subprocess.Popen(
-        ["sh", "-c", command, browser, *FLAGS, f"--user-data-dir={profile}", *extra],
+        [sys.executable, "-c", LAUNCH, *ends, browser, *FLAGS, f"--user-data-dir={profile}", *extra],
         pass_fds=(to_browser, from_browser),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
