@@ -83,7 +83,7 @@ def plot_timeline(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing
 def _timeline_caption(*, crowded: bool, pauses: Sequence[float]) -> str:
     text = "What ran when: a bar for each trial, beside each other where they ran at once."
     if crowded:
-        text += " Bars that all but touch are drawn as one."
+        text += " Bars that all but touch are drawn as one, with the look of the first."
     if pauses:
         text += (
             f" Dotted lines: {counted(len(pauses), 'pause')}, {duration(sum(pauses))} in all, taken out of the clock."
