@@ -46,12 +46,14 @@ class Item:
     """Row of the user's own file; none for other tasks."""
     group: str | None
     """Items of one group are not independent."""
+    prompt_hash: str = ""
+    """Identity of the prompt, examples and chat template included; empty where the file has none."""
 
 
 def read_items(directory: Path) -> list[Item]:
     """Every item of every task scored into this directory, by task, filter and place. Raises RunError for bad files."""
     paths = [path for path in sorted(directory.rglob(SAMPLE_FILES)) if not _is_repeated(path.relative_to(directory))]
-    items = [item for path in paths for item in _read_file(path)]
+    items = [item for path in paths for item in read_sample_file(path)]
     return sorted(items, key=lambda item: (item.task, item.filter, item.doc_id))
 
 
@@ -59,7 +61,8 @@ def _is_repeated(path: Path) -> bool:
     return any(part.startswith(REPEAT) for part in path.parts[:-1])
 
 
-def _read_file(path: Path) -> list[Item]:
+def read_sample_file(path: Path) -> list[Item]:
+    """Every item of one file, in its order. Raises RunError for a bad one."""
     task = STAMP.sub("", path.name.removeprefix("samples_").removesuffix(".jsonl"))
     items = []
     with path.open(encoding="utf-8") as lines:
@@ -86,6 +89,7 @@ def _read_item(task: str, sample: Mapping[str, Any]) -> Item:
         answer=_own_answer(sample) if own else _answer(sample["filtered_resps"]),
         row=own.get("row"),
         group=own.get("group"),
+        prompt_hash=str(sample.get("prompt_hash", "")),
     )
 
 

@@ -1,30 +1,30 @@
-"""What stands at the top of a report: what is missing, and the answer as far as the scores carry it."""
-
-from collections.abc import Sequence
+"""What stands at the top of a report: what is missing, and the answer as far as the verdicts carry it."""
 
 from reports import wording
+from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
 from reports.document import Block, Paragraph
 from reports.gather import Gathered
-from reports.statistics import Estimate, overlap
+from reports.lost import lost_notes
 from reports.summary import MethodSummary, Summary
+from reports.verdict import Judgement, beaten_by
 from sweep.budget import is_spent, progress
 
 
 def missing_notes(gathered: Gathered) -> list[Block]:
     """Everything that a reader must know is not there."""
-    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable]
+    texts = [*_unfinished(gathered), *_failed(gathered), *gathered.unreadable, *lost_notes(gathered)]
     return [Paragraph(text, "warning") for text in texts]
 
 
-def answer_blocks(gathered: Gathered, summary: Summary) -> list[Block]:
-    """The best method with its error, what it is compared with, and how far that can be trusted."""
+def answer_blocks(gathered: Gathered, summary: Summary, judgement: Judgement) -> list[Block]:
+    """The best method with its error, what it is compared with, and the verdicts on it."""
     ranked = summary.ranked
     if not ranked or summary.metric is None:
         return [Paragraph(_nothing_scored(summary), "lead")]
     best = ranked[0]
     blocks: list[Block] = [Paragraph(_lead(best, summary, summary.metric), "lead")]
-    cautions = [*_cautions(ranked, summary, summary.metric), *_choice(gathered, summary, summary.metric)]
-    return blocks + [Paragraph(text, "note") for text in cautions]
+    blocks += [Paragraph(text) for text in _verdicts(best, summary, judgement)]
+    return blocks + [Paragraph(text, "note") for text in _choice(gathered, summary, summary.metric)]
 
 
 def _unfinished(gathered: Gathered) -> list[str]:
@@ -97,21 +97,16 @@ def _lead(best: MethodSummary, summary: Summary, metric: str) -> str:
     return f"{text} Beside it: {'; '.join(against)}." if against else text
 
 
-def _cautions(ranked: Sequence[MethodSummary], summary: Summary, metric: str) -> list[str]:
-    best = ranked[0]
-    found = best.scores[metric]
-    close = [method.name for method in ranked[1:] if _meet(found, method.scores[metric])]
-    texts = []
-    if close:
-        texts.append(
-            f"The 95 % intervals of {wording.listed([best.name, *close])} overlap: on these {found.items:,} items "
-            "the order of these methods may be chance."
-        )
-    for name, scores in (("the base model", summary.baseline), ("the best constant answer", summary.constant)):
-        if metric in scores and _meet(found, scores[metric]):
-            texts.append(
-                f"The interval of {best.name} overlaps that of {name}: these items do not show that it is better."
-            )
+def _verdicts(best: MethodSummary, summary: Summary, judgement: Judgement) -> list[str]:
+    """Whether the leader is known to lead, and the verdicts that it stands in."""
+    on_it = [verdict for verdict in judgement.headline if best.name in {verdict.contrast.one, verdict.contrast.other}]
+    if not on_it:
+        return []
+    rivals = [method.name for method in summary.ranked if method.name != best.name]
+    open_yet = [name for name in rivals if name not in beaten_by(best.name, judgement.headline)]
+    texts = [verdict.sentence for verdict in on_it]
+    if open_yet:
+        texts.insert(0, f"That {best.name} is better than {wording.listed(open_yet)} is not shown.")
     return texts
 
 
@@ -128,17 +123,15 @@ def _choice(gathered: Gathered, summary: Summary, metric: str) -> list[str]:
     return texts
 
 
-def stands_apart(summary: Summary) -> bool:
-    """Whether the best method's interval meets no other's, nor the base model's or the best constant answer's."""
+def stands_apart(summary: Summary, judgement: Judgement) -> bool:
+    """Whether the best method is better than every other, the base model and the best constant answer."""
     if summary.metric is None or not summary.ranked:
         return False
     best, *rest = summary.ranked
-    others = [method.scores for method in rest] + [summary.baseline, summary.constant]
-    found = best.scores[summary.metric]
-    return not any(_meet(found, scores[summary.metric]) for scores in others if summary.metric in scores)
-
-
-def _meet(one: Estimate, other: Estimate) -> bool:
-    if one.interval is None or other.interval is None:
-        return False
-    return overlap(one.interval, other.interval)
+    others = {method.name for method in rest}
+    others |= {
+        name
+        for name, scores in ((BASE_MODEL, summary.baseline), (CONSTANT_ANSWER, summary.constant))
+        if summary.metric in scores
+    }
+    return others <= beaten_by(best.name, judgement.headline)

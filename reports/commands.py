@@ -1,20 +1,21 @@
-"""The commands that give the report's numbers again.
+"""Where each number comes from: its per-item answers, and the commands that give it again.
 
-They are written for someone who stands in the directory that holds the directory of runs, so that a report says the
-same on every machine that the runs are copied to.
+The commands are written for someone who stands in the directory that holds the directory of runs, so that a report
+says the same on every machine that the runs are copied to. Links lead from the run directory to files within it.
 """
 
 import shlex
+from collections.abc import Mapping
 
 from reports import wording
-from reports.document import Block, Code, Column, Paragraph, Table
+from reports.document import Block, Cell, Code, Column, Link, Paragraph, Table
 from reports.gather import Gathered
 from sweep.record import TrialRecord
 from sweep.tracking.payload import run_name
 
 
 def blocks(gathered: Gathered) -> list[Block]:
-    """The commands for the whole study, and two for each row."""
+    """The items and commands of each row that was run, and the commands for the whole study."""
     place = run_place(gathered)
     runs = place.partition("/")[0]
     again = Paragraph(
@@ -22,18 +23,16 @@ def blocks(gathered: Gathered) -> list[Block]:
         "directory in place it only adds what is missing); the second builds this report again."
     )
     code = Code(f"sweep run STUDY.yaml --runs {shlex.quote(runs)}\nsweep report {shlex.quote(place)}")
-    rows = [_row(record, place, gathered) for record in gathered.records if record.reused_from is None]
+    rows = [_row(record, gathered) for record in gathered.records if record.reused_from is None]
     if not rows:
         return [again, code]
     columns = [
         Column("row"),
-        Column("command that trains and scores it again", "code"),
-        Column("command that scores it again", "code"),
+        Column("per-item answers"),
+        Column("scores what was saved again", "code"),
+        Column("trains and scores again", "code"),
     ]
-    caption = (
-        "The first command of a row runs it again from its recorded config and says whether data, versions, weights "
-        "and scores agree; the second scores what was saved on the same tasks."
-    )
+    caption = "Every score in this report comes from one of these rows, or from several seeds of one method."
     return [again, code, Table(columns, rows, caption)]
 
 
@@ -43,8 +42,58 @@ def run_place(gathered: Gathered) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def _row(record: TrialRecord, place: str, gathered: Gathered) -> list[str]:
-    directory = gathered.directory(record).path.relative_to(gathered.run.path).as_posix()
-    again = f"sweep rerun {shlex.quote(place)} {shlex.quote(directory)}"
-    score = wording.NONE if record.evaluation is None else f"sweep eval {shlex.quote(f'{place}/{directory}')}"
-    return [run_name(record), again, score]
+def trial_place(record: TrialRecord, gathered: Gathered) -> str:
+    """A trial's directory within the run directory."""
+    return gathered.directory(record).path.relative_to(gathered.run.path).as_posix()
+
+
+def commands_of(record: TrialRecord, gathered: Gathered) -> Mapping[str, str]:
+    """What gives a record's numbers again: `score` from what was saved, `train` from its config alone."""
+    place, trial = shlex.quote(run_place(gathered)), trial_place(record, gathered)
+    return {
+        "score": f"sweep eval {shlex.quote(f'{run_place(gathered)}/{trial}')}",
+        "train": f"sweep rerun {place} {shlex.quote(trial)}",
+    }
+
+
+def items_of(record: TrialRecord, gathered: Gathered) -> Mapping[str, str]:
+    """Per-item files that are there, by task, within the run directory."""
+    directory = gathered.directory(record)
+    samples = {} if record.evaluation is None else record.evaluation.samples
+    found = {task: directory.eval / name for task, name in sorted(samples.items())}
+    return {
+        task: path.relative_to(gathered.run.path).as_posix()
+        for task, path in found.items()
+        # A record may name anything; only what lies in its own directory is its own.
+        if path.is_file() and path.resolve().is_relative_to(directory.eval.resolve())
+    }
+
+
+def source_cell(text: str, record: TrialRecord | None, gathered: Gathered) -> Cell:
+    """A text that leads to where its record's numbers come from; a record without scores leads to itself."""
+    if record is None:
+        return Cell(text)
+    if not is_scored(record):
+        return Cell(text, links=[Link(text, f"{trial_place(record, gathered)}/record.json")])
+    return Cell(text, links=[Link(text, f"#{anchor(record, gathered)}")])
+
+
+def anchor(record: TrialRecord, gathered: Gathered) -> str:
+    """Name of a record's row within the page."""
+    return f"run-{trial_place(record, gathered).replace('/', '-')}"
+
+
+def is_scored(record: TrialRecord) -> bool:
+    """Whether the record has scores of its own."""
+    return record.evaluation is not None and record.reused_from is None
+
+
+def _row(record: TrialRecord, gathered: Gathered) -> list[str | Cell]:
+    items, commands = items_of(record, gathered), commands_of(record, gathered)
+    links = [Link(task, path) for task, path in items.items()]
+    return [
+        Cell(run_name(record), anchor=anchor(record, gathered)),
+        Cell(", ".join(items) or "none here", links=links),
+        commands["score"] if is_scored(record) else wording.NONE,
+        commands["train"],
+    ]

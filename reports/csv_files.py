@@ -5,12 +5,13 @@ apostrophe in front. Numbers stay numbers, negative ones too.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from reports.statistics import Estimate
 from reports.summary import Summary
+from reports.verdict import Verdict
 from reports.wording import visible
 
 # With the full-width forms, which some spreadsheets read as the plain ones.
@@ -51,6 +52,58 @@ def methods_table(summary: Summary) -> pd.DataFrame:
         *("train_seconds", "peak_memory_bytes", "trainable_share", "tokens_per_second", "checkpoint_bytes"),
     ]
     return pd.DataFrame(rows, columns=columns).assign(split=summary.split)
+
+
+VERDICT_COLUMNS = (
+    *("metric", "part_of", "first", "second", "outcome", "headline", "score_first", "score_second", "difference"),
+    *("low_95", "high_95", "p", "p_corrected", "correction", "family", "test", "margin", "p_equivalence"),
+    *("p_non_inferiority", "item_stderr", "seed_stderr", "seed_noise", "items", "groups", "seeds_first"),
+    *("seeds_second", "unpaired_first", "unpaired_second", "detectable", "items_needed", "seeds_needed", "sentence"),
+)
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row a contrast, unrounded."""
+    return pd.DataFrame([verdict_row(verdict) for verdict in verdicts], columns=list(VERDICT_COLUMNS))
+
+
+def verdict_row(verdict: Verdict) -> dict[str, object]:
+    """A verdict as plain values."""
+    one = verdict.contrast
+    return {
+        "metric": one.metric,
+        "part_of": one.part_of,
+        "first": one.one,
+        "second": one.other,
+        "outcome": verdict.outcome,
+        "headline": verdict.is_headline,
+        "score_first": one.scores[0],
+        "score_second": one.scores[1],
+        "difference": one.difference,
+        "low_95": one.interval.low,
+        "high_95": one.interval.high,
+        "p": one.p_value,
+        "p_corrected": verdict.adjusted_p_value,
+        "correction": verdict.correction,
+        "family": verdict.family,
+        "test": one.test,
+        "margin": verdict.margin,
+        "p_equivalence": verdict.equivalence_p_value,
+        "p_non_inferiority": verdict.non_inferiority_p_value,
+        "item_stderr": one.item_stderr,
+        "seed_stderr": one.seed_stderr,
+        "seed_noise": one.seed_noise,
+        "items": one.items,
+        "groups": one.clusters,
+        "seeds_first": one.seeds[0],
+        "seeds_second": one.seeds[1],
+        "unpaired_first": one.unpaired[0],
+        "unpaired_second": one.unpaired[1],
+        "detectable": verdict.detectable,
+        "items_needed": verdict.items_needed,
+        "seeds_needed": verdict.seeds_needed,
+        "sentence": verdict.sentence,
+    }
 
 
 def _row(name: str, metric: str, scores: Mapping[str, Estimate], costs: Mapping[str, object]) -> dict[str, object]:

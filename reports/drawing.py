@@ -13,11 +13,12 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from reports import document
+from reports import document, marks
 from reports.wording import scientific
 
 INK, QUIET, RULE, PAPER = "#22252a", "#6b7078", "#d9dce1", "#ffffff"
@@ -105,10 +106,12 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height_inches: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the page with a grid of panels that share their y axis. Call within `styled`."""
+def new_figure(
+    height_inches: float, *, rows: int = 1, columns: int = 1, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the page with a grid of panels, which share their y axis or not. Call within `styled`."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
 
 
@@ -136,6 +139,14 @@ def log_ticks(axes: Axes) -> None:
     axes.margins(x=0.12)
 
 
+def label_points(artist: Artist, texts: Sequence[str]) -> None:
+    """Say what each point of an artist stands for, with units; one text labels a line or a bar as a whole.
+
+    A page shows the text under the pointer or the keyboard's focus; a file's viewer as a tooltip.
+    """
+    artist.set_gid(marks.gid(texts))
+
+
 def legend_above(axes: Axes) -> None:
     """A legend in a row above the panel, where it hides nothing."""
     if axes.get_legend_handles_labels()[0]:
@@ -158,8 +169,10 @@ def finish(figure: Figure, name: str) -> Drawing:
     """Turn a figure into its files. Call within `styled`."""
     svg, png = StringIO(), BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    # Laying panels out takes longer than drawing them; the places found for the first file serve the second.
+    figure.set_layout_engine("none")
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    text = svg.getvalue()
+    text = marks.embed(svg.getvalue())
     return Drawing(name, _for_page(text, name), text, png.getvalue())
 
 
@@ -171,6 +184,8 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = svg.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
+    # The ground of a hatch is an attribute, which a page's variables do not reach.
+    svg = re.sub(r'(<rect\b[^>]*?) fill="(#[0-9a-f]{6})"', r'\1 style="fill: \2"', svg)
     # Names of methods come from the user: only style attributes are searched for colours.
     return re.sub(r'style="[^"]*"', lambda found: _in_page_colours(found.group()), svg)
 

@@ -84,6 +84,11 @@ class Gathered:
         alone = [record for record in (self.baseline, self.confirm_baseline) if record is not None]
         return alone + [record for method in self.methods for record in (*method.search, *method.confirm)]
 
+    @property
+    def data_sha256(self) -> Mapping[str, str]:
+        """Fingerprint of the rows of each split that a record names."""
+        return {split: digest for record in self.records for split, digest in record.data_sha256.items()}
+
     def directory(self, record: TrialRecord) -> TrialDirectory:
         """Where a record's files are; those of a reused record are with the trial that ran."""
         return self.run.directory_of(record.config)

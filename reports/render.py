@@ -2,32 +2,54 @@
 
 report/index.html   one file to read or to send
        report.md    the same in Markdown
-       tables/      trials.csv, methods.csv
+       report.json  every number, unrounded
+       tables/      CSV for other programs, LaTeX for papers
        figures/     SVG and PNG
+       cards/       a model card for each method, to publish its finalist with
 """
 
+import shutil
 from pathlib import Path
 
-from reports import html, markdown, table
-from reports.csv_files import methods_table, to_csv
+from reports import html, latex, markdown, table
+from reports.csv_files import methods_table, to_csv, verdicts_table
 from reports.figures import draw_all
 from reports.gather import gather
+from reports.model_card import build_cards
+from reports.numbers import build_numbers, to_json
 from reports.sections import build_document
+from reports.sections import methods_table as shown_methods
 from reports.summary import summarize
+from reports.verdict import judge_run
 from sweep.store import RunDirectory, write_text
+
+PARTS = ("tables", "figures", "cards")
+"""Directories of the report, written anew each time: what an earlier state of the run left there would mislead."""
 
 
 def build(run: RunDirectory) -> Path:
     """Write the report and give the path of its HTML file. Raises RunDirectoryError where there is no run."""
     gathered = gather(run)
     summary = summarize(gathered)
+    judgement = judge_run(gathered, summary.metric)
     drawn = draw_all(gathered, summary)
-    document = build_document(gathered, summary, [figure for figure, _ in drawn])
+    document = build_document(gathered, summary, [figure for figure, _ in drawn], judgement)
+    texts = {
+        "report.md": markdown.render(document),
+        "report.json": to_json(build_numbers(gathered, summary, judgement)),
+        "tables/trials.csv": to_csv(table.trials(run)),
+        "tables/methods.csv": to_csv(methods_table(summary)),
+        "tables/verdicts.csv": to_csv(verdicts_table(judgement.all)),
+        **build_cards(gathered, summary, judgement.all),
+        "index.html": html.render(document),
+    }
+    shown = None if summary.metric is None else shown_methods(gathered, summary, judgement)
+    for name, paper_table in latex.paper_tables(document, shown).items():
+        texts[f"tables/{name}.tex"] = latex.render_table(paper_table, f"{gathered.spec.name}-{name}")
+    for part in PARTS:
+        shutil.rmtree(run.report / part, ignore_errors=True)
     for _, drawing in drawn:
         drawing.write(run.report / markdown.FIGURES)
-    write_text(run.report / "tables" / "trials.csv", to_csv(table.trials(run)))
-    write_text(run.report / "tables" / "methods.csv", to_csv(methods_table(summary)))
-    write_text(run.report / "report.md", markdown.render(document))
-    page = run.report / "index.html"
-    write_text(page, html.render(document))
-    return page
+    for name, text in texts.items():
+        write_text(run.report / name, text)
+    return run.report / "index.html"

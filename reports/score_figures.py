@@ -13,6 +13,7 @@ from reports.drawing import (
     Dashes,
     Drawing,
     framed,
+    label_points,
     legend_above,
     marker,
     metric_label,
@@ -23,7 +24,7 @@ from reports.drawing import (
 from reports.gather import Gathered
 from reports.statistics import Estimate, estimate
 from reports.summary import Summary
-from reports.wording import visible
+from reports.wording import estimated, interval, score, visible
 
 
 def plot_scores(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] | None:
@@ -37,7 +38,7 @@ def plot_scores(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] 
         found = method.scores.get(metric)
         if found is not None:
             seeds = [record.evaluation.metrics[metric].value for record in method.scored if record.evaluation]
-            _plot_estimate(axes, place, found, seeds)
+            _plot_estimate(axes, place, found, seeds, method.name)
     _plot_reference(axes, summary.baseline.get(metric), DASHED, "base model")
     _plot_reference(axes, summary.constant.get(metric), DOTTED, "best constant answer")
     axes.set_yticks(range(len(summary.methods)), [visible(method.name) for method in summary.methods])
@@ -61,7 +62,9 @@ def plot_search_and_test(gathered: Gathered, summary: Summary) -> tuple[Figure, 
     found = _chosen_and_tested(gathered, summary, metric)
     for (place, chosen, tested), offset in zip(found, spread(len(found)), strict=True):
         values = [estimate([chosen]), tested]
-        axes.errorbar(
+        name = summary.methods[place].name
+        sides = [f"{name}, validation", f"{name}, test"]
+        drawn = axes.errorbar(
             [offset, 1 + offset],
             [value.value for value in values],
             yerr=[[_below(value) for value in values], [_above(value) for value in values]],
@@ -69,8 +72,9 @@ def plot_search_and_test(gathered: Gathered, summary: Summary) -> tuple[Figure, 
             marker=marker(place),
             capsize=2,
             elinewidth=0.9,
-            label=visible(summary.methods[place].name),
+            label=visible(name),
         )
+        label_points(drawn.lines[0], [_described(side, value) for side, value in zip(sides, values, strict=True)])
     axes.set_xticks([0, 1], ["validation (chosen on it)", "test (opened once)"])
     axes.set_xlim(-0.5, 1.5)
     axes.set_ylabel(metric_label(metric, None))
@@ -83,18 +87,28 @@ def plot_search_and_test(gathered: Gathered, summary: Summary) -> tuple[Figure, 
     return framed("search_and_test", figure, caption)
 
 
-def _plot_estimate(axes: Axes, place: int, found: Estimate, seeds: Sequence[float]) -> None:
+def _plot_estimate(axes: Axes, place: int, found: Estimate, seeds: Sequence[float], name: str) -> None:
     colour = series_colour(place)
     errors = [[_below(found)], [_above(found)]]
-    axes.errorbar([found.value], [place], xerr=errors, color=colour, marker=marker(place), capsize=3, markersize=6)
+    drawn = axes.errorbar(
+        [found.value], [place], xerr=errors, color=colour, marker=marker(place), capsize=3, markersize=6
+    )
+    label_points(drawn.lines[0], [_described(name, found)])
     if len(seeds) > 1:
         heights = [place + 0.28] * len(seeds)
-        axes.plot(seeds, heights, ".", color=colour, markersize=3.5, alpha=0.7)
+        [points] = axes.plot(seeds, heights, ".", color=colour, markersize=3.5, alpha=0.7)
+        label_points(points, [f"{name}, seed {number}\n{score(value)}" for number, value in enumerate(seeds, start=1)])
+
+
+def _described(name: str, found: Estimate) -> str:
+    between = "" if found.interval is None else f"\n95 % interval {interval(found.interval)}"
+    return f"{name}\n{estimated(found)} ({found.items:,} items){between}"
 
 
 def _plot_reference(axes: Axes, found: Estimate | None, dashes: Dashes, label: str) -> None:
     if found is not None:
-        axes.axvline(found.value, label=label, color=QUIET, linestyle=dashes, linewidth=1.1)
+        line = axes.axvline(found.value, label=label, color=QUIET, linestyle=dashes, linewidth=1.1)
+        label_points(line, [_described(label, found)])
 
 
 def _chosen_and_tested(gathered: Gathered, summary: Summary, metric: str) -> list[tuple[int, Metric, Estimate]]:

@@ -1,7 +1,9 @@
-"""Figures of the search: what was tried, how it went on, and how the best trials learned."""
+"""Figures of the search: what was tried, and how it went on."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -12,7 +14,6 @@ from reports.document import Figure
 from reports.drawing import (
     DASHED,
     INK,
-    PAPER,
     QUIET,
     Drawing,
     framed,
@@ -23,13 +24,16 @@ from reports.drawing import (
     series_colour,
 )
 from reports.gather import Gathered, MethodRecords
+from reports.points import described, limits, name_points, plot_points, thinning_note
+from reports.searched import thinned
 from reports.summary import Summary
-from reports.wording import score, visible
+from reports.wording import counted, score, visible
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
-from sweep.tracking.payload import read_steps
 
-PANELS_IN_A_ROW = 3
+Band = tuple[int, int]
+"""Lowest and highest rank."""
+PANELS_IN_A_ROW, MOST_POINTS, MOST_BANDS = 3, 300, 5
 LEGEND_COLUMNS = 5
 
 
@@ -42,12 +46,13 @@ def plot_rate_and_rank(gathered: Gathered, summary: Summary) -> tuple[Figure, Dr
     columns = min(len(methods), PANELS_IN_A_ROW)
     rows = -(-len(methods) // PANELS_IN_A_ROW)
     figure, panels = new_figure(0.5 + 2.1 * rows, rows=rows, columns=columns)
-    ranks = sorted({rank for method in methods for record in _tried(method) if (rank := _rank(record)) is not None})
+    bands = _bands([rank for method in methods for record in _tried(method) if (rank := _rank(record)) is not None])
     # The panels share their y axis, so the base model fits into all of them or into none.
     shown = [value for method in methods for record in _tried(method) if (value := _objective(record)) is not None]
     for method, axes in zip(methods, panels, strict=False):
-        _plot_rates(axes, method, ranks)
+        _plot_rates(axes, method, bands, gathered.spec)
         _plot_baseline(axes, gathered, shown)
+    outside = _cut(panels[0], shown)
     for axes in panels[len(methods) :]:
         axes.set_axis_off()
     for axes in panels[::columns]:
@@ -57,7 +62,9 @@ def plot_rate_and_rank(gathered: Gathered, summary: Summary) -> tuple[Figure, Dr
         f"Objective (to {gathered.spec.objective.direction}) of every trial of the search against its peak learning "
         "rate. Hollow points were pruned; trials that ended without an objective stand as crosses on the axis."
     )
-    return framed("rate_and_rank", figure, caption + _baseline_note(gathered, shown))
+    drawn = sum(min(MOST_POINTS, len(_tried(method))) for method in methods)
+    caption += thinning_note(drawn, sum(len(_tried(method)) for method in methods))
+    return framed("rate_and_rank", figure, caption + _cut_note(outside) + _baseline_note(gathered, shown))
 
 
 def plot_history(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] | None:
@@ -71,51 +78,85 @@ def plot_history(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing]
         _plot_best_so_far(axes, place, method, gathered.spec)
     shown = [value for _, method in methods for _, value in _objectives(method)]
     _plot_baseline(axes, gathered, shown)
+    outside = _cut(axes, shown)
     axes.set_xlim(-0.5, max(number for _, method in methods for number, _ in _objectives(method)) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("trial number")
     axes.set_ylabel(_objective_label(gathered.spec))
     legend_above(axes)
     caption = "Objective of each complete trial (points) and the best so far (lines), by method."
-    return framed("history", figure, caption + _baseline_note(gathered, shown))
+    if any(len(_objectives(method)) > MOST_POINTS for _, method in methods):
+        caption += f" Of each method, {MOST_POINTS} points are drawn, spaced evenly; the lines are of all trials."
+    return framed("history", figure, caption + _cut_note(outside) + _baseline_note(gathered, shown))
 
 
-def plot_losses(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] | None:
-    """Training and validation loss of each method's best trial, by step."""
-    del summary
-    figure, [axes] = new_figure(2.5)
-    drawn = [
-        _plot_loss(axes, place, method, gathered)
-        for place, method in enumerate(gathered.methods)
-        if method.best is not None
-    ]
-    if not any(drawn):
-        return None
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (nats per token)")
-    legend_above(axes)
-    caption = (
-        "Loss of each method's best trial: thin lines on training batches, lines with points on the validation split."
-    )
-    return framed("losses", figure, caption)
-
-
-def _plot_rates(axes: Axes, method: MethodRecords, ranks: Sequence[int]) -> None:
+def _plot_rates(axes: Axes, method: MethodRecords, bands: Sequence[Band], spec: StudySpec) -> None:
     drawing.log_ticks(axes)
     axes.set_title(visible(method.name))
     axes.set_xlabel("learning rate (log)")
-    for record in _tried(method):
-        rate = record.config.method_spec.training.learning_rate if record.config.method_spec else 1.0
-        rank = _rank(record)
-        colour = INK if rank is None else drawing.rank_colour(ranks.index(rank), len(ranks))
-        shape = "o" if rank is None else marker(ranks.index(rank))
-        objective = _objective(record)
-        if objective is None:
-            axes.plot([rate], [0.02], "x", color=QUIET, transform=axes.get_xaxis_transform(), label="no objective")
+    groups: dict[tuple[int, str], list[TrialRecord]] = {}
+    for record in thinned(_by_objective(method, spec), MOST_POINTS):
+        kind: str = "none" if _objective(record) is None else record.state
+        groups.setdefault((_band(record, bands), kind), []).append(record)
+    for (band, kind), records in sorted(groups.items()):
+        rates = [record.config.method_spec.training.learning_rate for record in records if record.config.method_spec]
+        put = partial(plot_points, axes, rates)
+        if kind == "none":
+            put([0.02] * len(records), records, "x", colour=QUIET, label="no objective", in_axis=True)
             continue
-        face = colour if record.state == "COMPLETE" else PAPER
-        label = "no adapter" if rank is None else f"rank {rank}"
-        axes.plot([rate], [objective], shape, color=colour, markerfacecolor=face, label=label)
+        values = [value for record in records if (value := _objective(record)) is not None]
+        filled = kind == "COMPLETE"
+        if band < 0:
+            put(values, records, "o", colour=INK, filled=filled, label="no adapter")
+        else:
+            colour = drawing.rank_colour(band, len(bands))
+            put(values, records, marker(band), colour=colour, filled=filled, label=_band_label(bands[band]))
+
+
+def _by_objective(method: MethodRecords, spec: StudySpec) -> list[TrialRecord]:
+    """The trials, the best first; those without an objective come last."""
+    sign = -1 if spec.objective.direction == "maximize" else 1
+
+    def order(record: TrialRecord) -> tuple[float, int]:
+        value = _objective(record)
+        return (math.inf if value is None else sign * value, record.config.number)
+
+    return sorted(_tried(method), key=order)
+
+
+def _bands(ranks: Sequence[int]) -> list[Band]:
+    """The ranks that were tried, or, where they are many, bands of them with about as many trials each."""
+    distinct = sorted(set(ranks))
+    if len(distinct) <= MOST_BANDS:
+        return [(rank, rank) for rank in distinct]
+    ends = [round(place * len(distinct) / MOST_BANDS) for place in range(MOST_BANDS + 1)]
+    return [(distinct[start], distinct[end - 1]) for start, end in itertools.pairwise(ends)]
+
+
+def _band(record: TrialRecord, bands: Sequence[Band]) -> int:
+    """Place of the band that holds the trial's rank; -1 without an adapter."""
+    rank = _rank(record)
+    return -1 if rank is None else next(place for place, (_, high) in enumerate(bands) if rank <= high)
+
+
+def _band_label(band: Band) -> str:
+    low, high = band
+    return f"rank {low}" if low == high else f"rank {low} to {high}"
+
+
+def _cut(axes: Axes, shown: Sequence[float]) -> int:
+    """Leave far-off objectives outside the panel, so that the others are not squeezed; how many they are."""
+    if not shown:
+        return 0
+    low, high, outside = limits(shown)
+    if outside:
+        margin = 0.08 * (high - low or 1.0)
+        axes.set_ylim(low - margin, high + margin)
+    return outside
+
+
+def _cut_note(outside: int) -> str:
+    return f" {counted(outside, 'trial')} with a far-off objective left out of the panel." if outside else ""
 
 
 def _legend_of_panels(figure: Canvas, panels: Sequence[Axes]) -> None:
@@ -129,29 +170,14 @@ def _legend_of_panels(figure: Canvas, panels: Sequence[Axes]) -> None:
 def _plot_best_so_far(axes: Axes, place: int, method: MethodRecords, spec: StudySpec) -> None:
     better: Callable[[Sequence[float]], float] = max if spec.objective.direction == "maximize" else min
     numbers, values = zip(*_objectives(method), strict=True)
-    best = [better(values[: end + 1]) for end in range(len(values))]
+    best = list(itertools.accumulate(values, lambda one, other: better((one, other))))
     colour = series_colour(place)
     axes.step(numbers, best, where="post", color=colour)
-    axes.plot(numbers, values, marker(place), color=colour, markersize=4, alpha=0.55)
+    drawn = thinned(list(zip(numbers, values, _complete(method), strict=True)), MOST_POINTS)
+    shown = ([number for number, _, _ in drawn], [value for _, value, _ in drawn])
+    [points] = axes.plot(*shown, marker(place), color=colour, markersize=4, alpha=0.55)
+    name_points(points, [described(record) for _, _, record in drawn])
     axes.plot([], [], color=colour, marker=marker(place), label=visible(method.name))
-
-
-def _plot_loss(axes: Axes, place: int, method: MethodRecords, gathered: Gathered) -> bool:
-    if method.best is None:
-        return False
-    steps = list(read_steps(gathered.directory(method.best).steps))
-    colour = series_colour(place)
-    train = [(step["step"], step["loss"]) for step in steps if {"step", "loss"} <= step.keys()]
-    held_out = [(step["step"], step["validation_loss"]) for step in steps if {"step", "validation_loss"} <= step.keys()]
-    axes.plot([x for x, _ in train], [y for _, y in train], color=colour, linewidth=0.7, alpha=0.6)
-    axes.plot(
-        [x for x, _ in held_out],
-        [y for _, y in held_out],
-        color=colour,
-        marker=marker(place),
-        label=visible(method.name),
-    )
-    return bool(train or held_out)
 
 
 def _plot_baseline(axes: Axes, gathered: Gathered, shown: Sequence[float]) -> None:
@@ -179,13 +205,14 @@ def _tried(method: MethodRecords) -> list[TrialRecord]:
     return [record for record in method.search if record.reused_from is None and record.config.method_spec is not None]
 
 
+def _complete(method: MethodRecords) -> list[TrialRecord]:
+    return [record for record in _tried(method) if record.state == "COMPLETE" and _objective(record) is not None]
+
+
 def _objectives(method: MethodRecords) -> list[tuple[int, float]]:
     """Number and objective of each complete trial."""
-    return [
-        (record.config.number, value)
-        for record in _tried(method)
-        if record.state == "COMPLETE" and (value := _objective(record)) is not None
-    ]
+    values = [(record.config.number, _objective(record)) for record in _complete(method)]
+    return [(number, value) for number, value in values if value is not None]
 
 
 def _objective(record: TrialRecord) -> float | None:

@@ -1,40 +1,57 @@
 """The report's sections, in a reader's order: each turns records and numbers into blocks.
 
-A section says what is missing where something is missing. None of them decides which method is better: that takes
-more than intervals side by side.
+A section says what is missing where something is missing. Which method is better comes from verdicts alone.
 """
 
 from collections.abc import Sequence
 
 from reports import commands, wording
 from reports.answer import answer_blocks, missing_notes, stands_apart
-from reports.document import Block, Column, Document, Figure, Paragraph, Section, Table
+from reports.claims import claim_blocks
+from reports.commands import source_cell
+from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
+from reports.cost_section import beside_quality
+from reports.document import Block, Cell, Column, Document, Figure, Link, Paragraph, Section, Table
 from reports.examples import example_blocks
+from reports.forgetting import forgetting_blocks
 from reports.gather import Gathered
+from reports.hyperparameters import hyperparameter_blocks
+from reports.overfitting import overfitting_blocks
 from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
+from reports.timeline import time_blocks
 from reports.trials import failure_table, trials_table
+from reports.verdict import Judgement
+from reports.verdict_sections import budget_blocks, verdict_blocks
 from sweep.budget import describe
 from sweep.openings import describe as openings_in_words
 from sweep.openings import read_openings
-from sweep.record import TrialRecord
 from sweep.selection import division_notes
 
-BASE_MODEL = "base model"
-CONSTANT_ANSWER = "best constant answer"
 SHA_CHARACTERS = 16
 SCORE_COLUMNS, COST_COLUMNS = 4, 5
+FILES = ("report.json", "report.md", "tables/", "figures/", "cards/")
+"""What else a report consists of, beside its page."""
 
 
-def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure]) -> Document:
+def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figure], judgement: Judgement) -> Document:
     """The whole report as blocks."""
     spec = gathered.spec
     drawn = {figure.name: figure for figure in figures}
+    contrasts = [verdict.contrast for verdict in judgement.all]
+    learned = [*forgetting_blocks(gathered, judgement.all), *overfitting_blocks(gathered, drawn)]
     made = (
-        Section("Methods side by side", "methods", _methods(gathered, summary, drawn)),
+        Section("Methods side by side", "methods", _methods(gathered, summary, drawn, judgement)),
+        Section("Verdicts", "verdicts", verdict_blocks(gathered, summary, judgement)),
+        Section("At equal budget", "budget", budget_blocks(gathered, summary, drawn)),
+        Section("What it costs", "costs", beside_quality(gathered, summary, drawn, contrasts)),
+        Section("Forgetting and overfitting", "forgetting", learned if summary.metric is not None else []),
         Section("Best settings of each method", "settings", _settings(gathered)),
         Section("The search", "search", _search(gathered, drawn)),
+        Section("What mattered in the search", "hyperparameters", hyperparameter_blocks(gathered, drawn)),
+        Section("Where the time went", "time", [*time_blocks(gathered), *_shown(drawn, "time_by_part", "timeline")]),
+        Section("The field's claims on these data", "claims", claim_blocks(gathered, summary, contrasts)),
         Section("Example answers", "examples", example_blocks(gathered, summary)),
         Section("All trials", "trials", _trials(gathered)),
         Section("Running each row again", "commands", commands.blocks(gathered)),
@@ -46,22 +63,23 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
     return Document(
         title=spec.name,
         subtitle=question,
-        answer=[*missing_notes(gathered), *answer_blocks(gathered, summary)],
+        answer=[*missing_notes(gathered), *answer_blocks(gathered, summary, judgement)],
         sections=[section for section in made if section.blocks],
+        files=[Link(name, f"report/{name}") for name in FILES],
     )
 
 
-def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure]) -> list[Block]:
+def _methods(gathered: Gathered, summary: Summary, figures: dict[str, Figure], judgement: Judgement) -> list[Block]:
     if summary.metric is None:
         return [Paragraph("Nothing has been scored yet.", "warning")]
-    blocks: list[Block] = [methods_table(summary)]
+    blocks: list[Block] = [methods_table(gathered, summary, judgement)]
     blocks += [figures[name] for name in ("scores",) if name in figures]
     if len(summary.metrics) > 1:
         blocks.append(_all_scores(gathered, summary))
     return blocks + [figures[name] for name in ("search_and_test",) if name in figures]
 
 
-def methods_table(summary: Summary) -> Table:
+def methods_table(gathered: Gathered, summary: Summary, judgement: Judgement) -> Table:
     """The methods beside the base model and the best constant answer, the best first."""
     metric = summary.metric or ""
     unscored = [method for method in summary.methods if metric not in method.scores]
@@ -79,17 +97,27 @@ def methods_table(summary: Summary) -> Table:
         Column("tokens/s", "number"),
         Column("saved size", "number"),
     ]
-    rows = [[method.name, *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered]
+    rows: list[list[str | Cell]] = [
+        [_named(method, gathered), *_score_cells(method.scores.get(metric)), *_cost_cells(method)] for method in ordered
+    ]
     costless = [wording.NONE] * COST_COLUMNS
-    rows.append([BASE_MODEL, *_score_cells(summary.baseline.get(metric)), *costless])
+    base = gathered.confirm_baseline if summary.split == "test" else gathered.baseline
+    rows.append([source_cell(BASE_MODEL, base, gathered), *_score_cells(summary.baseline.get(metric)), *costless])
     if metric in summary.constant:
         rows.append([CONSTANT_ANSWER, *_score_cells(summary.constant[metric]), *costless])
     caption = (
         "Score: mean over seeds ± standard error over items. Spread: standard deviation between seeds, which share "
         "their items. Interval: both together. Times, speeds and sizes are means over the same runs; memory is their "
-        "largest. Bold: its interval meets no other."
+        "largest. Bold: better than every other row by the verdicts below."
     )
-    return Table(columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary) else ()))
+    return Table(
+        columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary, judgement) else ())
+    )
+
+
+def _named(method: MethodSummary, gathered: Gathered) -> Cell:
+    """A method's name, leading to the first of the rows that its scores come from; the other seeds follow there."""
+    return source_cell(method.name, next(iter(method.scored), None), gathered)
 
 
 def _score_cells(found: Estimate | None) -> list[str]:
@@ -122,7 +150,7 @@ def _all_scores(gathered: Gathered, summary: Summary) -> Table:
         rows.append([f"{metric} {_direction(found)}", f"{items:,}", *(wording.estimated(one) for one in found)])
     split = f"own rows: the {summary.split} split" if "own" in _tasks(gathered) else f"after the {summary.split} phase"
     caption = f"Every score ± its standard error over items ({split}). ↑ higher is better, ↓ lower is better."
-    return Table(columns, rows, caption)
+    return Table(columns, rows, caption, name="scores")
 
 
 def _direction(found: Sequence[Estimate | None]) -> str:
@@ -148,8 +176,12 @@ def _search(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
         f"sampler and the {spec.pruner.name} pruner, to {spec.objective.direction} {spec.objective.metric} on the "
         f"validation split. Seed of the study: {spec.seed}."
     )
-    shown = [figures[name] for name in ("rate_and_rank", "history", "losses") if name in figures]
+    shown = _shown(figures, "rate_and_rank", "history", "all_losses")
     return [Paragraph(text), *shown] if shown else []
+
+
+def _shown(figures: dict[str, Figure], *names: str) -> list[Figure]:
+    return [figures[name] for name in names if name in figures]
 
 
 def _trials(gathered: Gathered) -> list[Block]:
@@ -160,7 +192,7 @@ def _trials(gathered: Gathered) -> list[Block]:
 
 
 def _provenance(gathered: Gathered) -> list[Block]:
-    blocks: list[Block] = [_data_table(gathered)] if _fingerprints(gathered) else []
+    blocks: list[Block] = [_data_table(gathered)] if gathered.data_sha256 else []
     blocks += [Paragraph(text, "note") for text in _data_notes(gathered)]
     openings = read_openings(gathered.run)
     # Runs of older versions kept no count; saying nothing is better than saying never.
@@ -177,7 +209,7 @@ def _data_table(gathered: Gathered) -> Table:
     counts = {} if gathered.data is None else gathered.data.rows
     rows = [
         [split, f"{counts[split]:,}" if split in counts else wording.NONE, digest[:SHA_CHARACTERS]]
-        for split, digest in sorted(_fingerprints(gathered).items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
+        for split, digest in sorted(gathered.data_sha256.items(), key=lambda pair: SPLIT_ORDER.get(pair[0], 9))
     ]
     columns = [Column("split"), Column("rows", "number"), Column("SHA-256 of the rows", "code")]
     return Table(
@@ -195,8 +227,3 @@ def _data_notes(gathered: Gathered) -> list[str]:
     notes = [f"{wording.counted(dropped, 'row')} did not fit and were left out."] if dropped else []
     seen = [f"{count:,} of {split}" for split, count in sorted(leaks.items()) if count]
     return notes + ([f"Held-out rows that were seen before: {', '.join(seen)}."] if seen else [])
-
-
-def _fingerprints(gathered: Gathered) -> dict[str, str]:
-    records: list[TrialRecord] = gathered.records
-    return {split: digest for record in records for split, digest in record.data_sha256.items()}

@@ -1,7 +1,8 @@
 """Every trial of the search in one table, and why some of them failed."""
 
 from reports import wording
-from reports.document import Block, Column, Table
+from reports.commands import source_cell
+from reports.document import Block, Cell, Column, Table
 from reports.gather import Gathered, MethodRecords
 from reports.settings import leaf_of
 from sweep.record import TrialRecord
@@ -23,13 +24,13 @@ def trials_table(gathered: Gathered) -> Table:
         Column("validation loss", "number"),
         Column("time", "number"),
     ]
-    rows: list[list[str]] = []
+    rows: list[list[str | Cell]] = []
     best: set[int] = set()
     for method in gathered.methods:
         for record in method.search:
             if _is_best(record, method):
                 best.add(len(rows))
-            rows.append(_trial_row(record, leaves, objective))
+            rows.append(_trial_row(record, leaves, gathered))
     caption = (
         "Objective ± its standard error over items, on the validation split. Each method's best trial stands out. A "
         "reused trial proposed a config that had run already, and cost nothing."
@@ -55,14 +56,15 @@ def state_of(record: TrialRecord) -> str:
     return record.state if record.failure is None else f"{record.state}: {record.failure.kind}"
 
 
-def _trial_row(record: TrialRecord, leaves: list[str], objective: str) -> list[str]:
+def _trial_row(record: TrialRecord, leaves: list[str], gathered: Gathered) -> list[str | Cell]:
+    objective = gathered.spec.objective.metric
     values = {leaf_of(name): value for name, value in record.config.params.items()}
     metrics = {} if record.evaluation is None else record.evaluation.metrics
     stderr = metrics[objective].stderr if objective in metrics else None
     loss = None if record.training is None else record.training.validation_loss
     return [
         record.config.method or "",
-        str(record.config.number),
+        source_cell(str(record.config.number), record, gathered),
         *(wording.setting(values[leaf]) if leaf in values else wording.NONE for leaf in leaves),
         state_of(record),
         wording.with_error(record.objective, stderr),

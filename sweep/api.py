@@ -42,6 +42,8 @@ __all__ = [
     "Run",
     "build_report",
     "check_study",
+    "combine_reports",
+    "compare",
     "load_study",
     "machine_capabilities",
     "own_data",
@@ -194,6 +196,23 @@ def build_report(run: RunDirectory) -> Path:
     from reports import render
 
     return render.build(run)
+
+
+def compare(one: Path, other: Path, *, metrics: Sequence[str] = (), margin: float = 0.01) -> "ScoreComparison":
+    """Give the verdict on two scores: trials, methods' directories, or what lm-evaluation-harness wrote.
+
+    A difference of proportions below `margin` counts as none. Raises InputError where the two share nothing.
+    """
+    from reports import compare as comparing
+
+    return comparing.compare(one, other, metrics=metrics, margin=margin)
+
+
+def combine_reports(runs: Sequence[RunDirectory], to: Path) -> Path:
+    """Compile several runs into one report in a directory and give the path of its HTML file."""
+    from reports import combined
+
+    return combined.build(runs, to)
 
 
 def read_run(path: Path) -> Run:

@@ -139,9 +139,40 @@ def status(run_dir: RunArgument) -> None:
 
 
 @app.command()
-def report(run_dir: RunArgument) -> None:
-    """Build the report again from the run directory alone; needs no GPU."""
-    console.print(f"wrote {api.build_report(api.read_run(run_dir).directory)}")
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR…", help="Run directories.", show_default=False)],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where several runs are compiled to. [default: report]", show_default=False),
+    ] = None,
+) -> None:
+    """Build the report again from the run directory alone, or one for several runs; needs no GPU."""
+    runs = [api.read_run(path).directory for path in run_dirs]
+    if len(runs) > 1:
+        page = api.combine_reports(runs, to or Path("report"))
+    elif to is None:
+        page = api.build_report(runs[0])
+    else:
+        raise InputError("--to is for several runs: the report of a single one stands in its directory.")
+    console.print(f"wrote {page}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="A", help="A trial, confirm/METHOD, or lm-eval's output directory.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="The same.")],
+    metric: Annotated[list[str] | None, typer.Option(metavar="TASK/METRIC", help="Only this; may be repeated.")] = None,
+    margin: Annotated[float, typer.Option(help="Difference of proportions that counts as none.")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,  # noqa: FBT002
+) -> None:
+    """Give the verdict on any two scores, ours or the stock tool's, item by item."""
+    from reports import comparison_table
+
+    found = api.compare(one, other, metrics=metric or (), margin=margin)
+    if as_json:
+        sys.stdout.write(json.dumps(comparison_table.as_json(found), indent=2) + "\n")
+    else:
+        console.print(comparison_table.rendered(found))
 
 
 @app.command(name="eval", context_settings={"token_normalize_func": with_dashes})

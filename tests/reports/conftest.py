@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +23,14 @@ from sweep.record import Failure, Memory, TrainingResult, TrialRecord
 from sweep.spec import BudgetSpec, DataSpec, Dimension, EvaluationSpec, MethodSpec, PeftSpec, StudySpec, TrainingSpec
 from sweep.store import RunDirectory, write_config, write_json, write_record, write_study
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
+
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ITEMS = {"validation": 40, "test": 60}
 HOSTILE = "</script><img src=x onerror=alert(1)> | `code` **bold** =1+1\n\u202egnp.exe\x00 ]( {{ 7*7 }}"
-SAMPLES = "samples_own_2026-01-02T03-04-05.000000.jsonl"
+STAMP = "2026-01-02T03-04-05.000000"
+SAMPLES = f"samples_own_{STAMP}.jsonl"
+GSM8K_ITEMS = 50
 
 DATA_SHA256 = {split: hashlib.sha256(split.encode()).hexdigest() for split in ("train", "validation", "test")}
 
@@ -122,6 +127,14 @@ def search_config(spec: StudySpec, method: str, number: int, rate: float, rank: 
     return configure(spec, method, params, phase="search", number=number, seed=7, data_root=Path("data"))
 
 
+def trial_record(
+    spec: StudySpec, method: str, number: int, params: dict[str, Any], loss: float, **changes: Any
+) -> TrialRecord:
+    """A complete trial of the search with these params; `objective` and all else can be changed."""
+    config = configure(spec, method, params, phase="search", number=number, seed=7, data_root=Path("data"))
+    return record_of(config, loss=loss, exact=0.5, **changes)
+
+
 def failed(config: TrialConfig, failure: Failure) -> TrialRecord:
     return record_of(
         config, loss=1.0, exact=0.0, state="FAIL", failure=failure, evaluation=None, objective=None, training=None
@@ -168,7 +181,7 @@ def evaluation(config: TrialConfig, loss: float, exact: float) -> EvalResult:
         "own/json_valid": share(min(1.0, right + 0.3), n),
     }
     if config.phase == "confirm":
-        metrics["gsm8k/exact_match,strict-match"] = share(0.0, 50)
+        metrics["gsm8k/exact_match,strict-match"] = share(0.0, GSM8K_ITEMS)
     return EvalResult(
         metrics=metrics,
         constant={"own/exact_match": share(round(0.15 * n) / n, n)},
@@ -189,6 +202,9 @@ def put(run: RunDirectory, record: TrialRecord) -> None:
     if record.reused_from is None and record.evaluation is not None:
         directory.eval.mkdir(parents=True, exist_ok=True)
         (directory.eval / SAMPLES).write_text("".join(samples(record)), "utf-8")
+        if "gsm8k/exact_match,strict-match" in record.evaluation.metrics:
+            (directory.eval / f"samples_gsm8k_{STAMP}.jsonl").write_text("".join(gsm8k_samples()), "utf-8")
+        write_json(directory.eval / f"results_{STAMP}.json", results(record.evaluation))
     if record.reused_from is None and record.training is not None:
         directory.steps.write_text("".join(steps(record)), "utf-8")
     write_record(directory, record)
@@ -211,6 +227,8 @@ def samples(record: TrialRecord) -> list[str]:
     assert record.evaluation is not None
     metric = record.evaluation.metrics["own/exact_match"]
     right = round(metric.value * metric.n)
+    valid = round(record.evaluation.metrics["own/json_valid"].value * metric.n)
+    losses = item_losses(record.evaluation.metrics["own/loss"].value, metric.n, record.config.method)
     lines = []
     for place in range(metric.n):
         target = json.dumps({"topic": "refund", "urgent": place % 2 == 0, "order": 1000 + place})
@@ -238,11 +256,43 @@ def samples(record: TrialRecord) -> list[str]:
             "prompt_hash": "p",
             "target_hash": "t",
             "exact_match": float(place < right),
-            "json_valid": float(place < right),
-            "loss": [0.5 * 5, 5],
+            "json_valid": float(place < valid),
+            "loss": [losses[place] * 5, 5],
         }
         lines.append(json.dumps(sample) + "\n")
     return lines
+
+
+def item_losses(mean: float, count: int, method: str | None) -> list[float]:
+    """Losses of this mean; hard items are hard for every method, and each method has its own besides."""
+    shared, own = random.Random(0), random.Random(method)  # noqa: S311
+    noise = [shared.gauss(0, 0.1) + own.gauss(0, 0.03) for _ in range(count)]
+    return [mean + one - sum(noise) / count for one in noise]
+
+
+def gsm8k_samples() -> list[str]:
+    """Problems that no model of this size solves."""
+    sample = {
+        "doc": {},
+        "target": "#### 4",
+        "filtered_resps": ["[invalid]"],
+        "filter": "strict-match",
+        "metrics": ["exact_match"],
+        "exact_match": 0.0,
+    }
+    numbers = range(GSM8K_ITEMS)
+    return [json.dumps(sample | {"doc_id": place, "doc_hash": f"gsm8k-{place}"}) + "\n" for place in numbers]
+
+
+def results(found: EvalResult) -> dict[str, Any]:
+    """The results file beside the samples, as far as anything here reads it."""
+    scores: dict[str, dict[str, float]] = {}
+    better: dict[str, dict[str, bool]] = {}
+    for name, metric in found.metrics.items():
+        task, _, rest = name.partition("/")
+        scores.setdefault(task, {})[rest if "," in rest else f"{rest},none"] = metric.value
+        better.setdefault(task, {})[rest.partition(",")[0]] = metric.higher_is_better
+    return {"results": scores, "higher_is_better": better, "group_subtasks": {task: [] for task in scores}}
 
 
 @pytest.fixture(scope="session")
@@ -251,13 +301,25 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return build_run(tmp_path_factory.mktemp("finished"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> RunBuilder:
     """Make a run directory of one's own: `build(tmp_path, spec, search=True, confirm=False)`."""
     return build_run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study() -> Callable[..., StudySpec]:
     """Make a toy study: `study(("lora",), trials=2, seeds=1)`."""
     return toy_study
+
+
+@pytest.fixture(scope="session")
+def trial() -> Callable[..., TrialRecord]:
+    """Make a trial's record: `trial(spec, "lora", 3, {"training.learning_rate": 1e-4}, 0.4, state="PRUNED")`."""
+    return trial_record
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[[RunDirectory, TrialRecord], None]:
+    """Write a trial's files as a study does: `write(run, record)`."""
+    return put

@@ -1,39 +1,56 @@
-from evals.result import Metric
-from reports.answer import stands_apart
-from reports.gather import MethodRecords
-from reports.statistics import Estimate, estimate
-from reports.summary import MethodSummary, Summary
+"""What the head of a report claims: only what verdicts carry."""
 
-METRIC = "own/exact_match"
-NOTHING_RUN = MethodRecords.__new__(MethodRecords)
+from collections.abc import Callable
+from pathlib import Path
+
+from reports.answer import answer_blocks, stands_apart
+from reports.document import Paragraph
+from reports.gather import gather
+from reports.sections import methods_table
+from reports.summary import Summary, summarize
+from reports.verdict import Judgement, judge_run
+from sweep.spec import StudySpec
+from sweep.store import RunDirectory
+
+Builder = Callable[..., RunDirectory]
+Studies = Callable[..., StudySpec]
 
 
-def scored(value: float, n: int) -> Estimate:
-    stderr = (value * (1 - value) / (n - 1)) ** 0.5
-    return estimate([Metric(value=value, stderr=stderr, n=n, higher_is_better=True)])
+def judged(run: RunDirectory) -> tuple[Summary, Judgement]:
+    gathered = gather(run)
+    summary = summarize(gathered)
+    return summary, judge_run(gathered, summary.metric)
 
 
-def summary(methods: dict[str, float], *, base: float, n: int) -> Summary:
-    found = [
-        MethodSummary(
-            name, MethodRecords.__new__(MethodRecords), (), {METRIC: scored(value, n)}, None, None, None, None, None
-        )
-        for name, value in methods.items()
+def test_the_leader_is_not_bold_where_it_is_not_better_than_every_other(finished_run: RunDirectory) -> None:
+    summary, judgement = judged(finished_run)
+
+    assert not stands_apart(summary, judgement)
+    assert methods_table(gather(finished_run), summary, judgement).emphasized == frozenset()
+
+
+def test_a_leader_that_beats_all_others_is_bold(tmp_path: Path, build: Builder, study: Studies) -> None:
+    run = build(tmp_path, study(("lora",)))
+    summary, judgement = judged(run)
+
+    assert stands_apart(summary, judgement)
+    assert methods_table(gather(run), summary, judgement).emphasized == frozenset({0})
+
+
+def test_a_leader_without_verdicts_is_never_bold(tmp_path: Path, build: Builder, study: Studies) -> None:
+    summary, judgement = judged(build(tmp_path, study(("lora",)), confirm=False))
+
+    assert judgement.all == ()
+    assert not stands_apart(summary, judgement)
+
+
+def test_the_answer_quotes_the_verdicts_on_the_leader(finished_run: RunDirectory) -> None:
+    summary, judgement = judged(finished_run)
+
+    texts = [
+        block.text for block in answer_blocks(gather(finished_run), summary, judgement) if isinstance(block, Paragraph)
     ]
-    return Summary("test", METRIC, (METRIC,), {METRIC: scored(base, n)}, {}, found, on_device=False)
 
-
-def test_a_best_method_stands_apart_only_where_no_interval_meets_its_own() -> None:
-    assert stands_apart(summary({"lora": 0.9, "full": 0.5}, base=0.1, n=200))
-    assert not stands_apart(summary({"lora": 0.52, "full": 0.50}, base=0.1, n=200))
-
-
-def test_a_best_method_does_not_stand_apart_from_a_base_model_as_good() -> None:
-    assert not stands_apart(summary({"lora": 0.5}, base=0.5, n=200))
-
-
-def test_more_items_tell_close_methods_apart() -> None:
-    close = {"lora": 0.55, "full": 0.50}
-
-    assert not stands_apart(summary(close, base=0.1, n=100))
-    assert stands_apart(summary(close, base=0.1, n=10_000))
+    quoted = [verdict.sentence for verdict in judgement.headline if verdict.contrast.one == "lora"]
+    assert len(quoted) == 4
+    assert set(quoted) <= set(texts)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evals.spec import TaskSpec
 from reports import commands, render, wording
-from reports.document import Table
+from reports.document import Table, text_of
 from reports.gather import gather
 from sweep.openings import record_opening
 from sweep.spec import BudgetSpec, EvaluationSpec, StudySpec
@@ -20,19 +20,19 @@ def test_each_row_that_was_run_has_the_command_that_runs_it_again(finished_run: 
 
     table = next(block for block in commands.blocks(gathered) if isinstance(block, Table))
 
-    rows = {row[0]: row[1:] for row in table.rows}
+    rows = {text_of(row[0]): row[2:] for row in table.rows}
     assert rows["lora trial 3"] == [
-        "sweep rerun runs/tickets search/lora/0003",
         "sweep eval runs/tickets/search/lora/0003",
+        "sweep rerun runs/tickets search/lora/0003",
     ]
-    assert rows["full seed 2"][0] == "sweep rerun runs/tickets confirm/full/seed-2"
-    assert rows["baseline on validation"][0] == "sweep rerun runs/tickets baseline"
-    assert rows["baseline on test"][0] == "sweep rerun runs/tickets confirm/baseline"
+    assert rows["full seed 2"][1] == "sweep rerun runs/tickets confirm/full/seed-2"
+    assert rows["baseline on validation"][1] == "sweep rerun runs/tickets baseline"
+    assert rows["baseline on test"][1] == "sweep rerun runs/tickets confirm/baseline"
     # Nothing was saved of a trial that failed, but it can be run again; a copied one was not run.
-    assert rows["lora trial 2"] == ["sweep rerun runs/tickets search/lora/0002", wording.NONE]
+    assert rows["lora trial 2"] == [wording.NONE, "sweep rerun runs/tickets search/lora/0002"]
     assert "lora trial 6" not in rows
     run = finished_run.path
-    assert all((run / row[0].split()[-1] / "record.json").is_file() for row in rows.values())
+    assert all((run / row[1].split()[-1] / "record.json").is_file() for row in rows.values())
 
 
 def test_the_report_says_how_often_the_test_data_were_opened_where_that_was_counted(

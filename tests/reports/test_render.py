@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -20,8 +24,9 @@ from sweep.store import RunDirectory, write_record
 Builder = Callable[..., RunDirectory]
 Studies = Callable[..., StudySpec]
 SELF_CLOSING = frozenset({"meta", "br", "img", "hr", "input", "link"})
+# Relative addresses stay in the run directory.
 OUTSIDE = re.compile(
-    r"""(?:src|href|action|data|poster|srcset)\s*=\s*["'](?!#)|url\((?!#)|@import|<(?:script|link|iframe|img)"""
+    r"""(?:src|action|data|poster|srcset)\s*=\s*["']|href\s*=\s*["'](?!#|\.\./)|url\((?!#)|@import|<(?:link|iframe|img)"""
 )
 
 
@@ -72,10 +77,20 @@ def digests(directory: Path) -> dict[str, str]:
 
 
 def test_all_its_files_are_written(report: Path) -> None:
-    figures = ["history", "losses", "rate_and_rank", "scores", "search_and_test"]
+    figures = [
+        *("all_losses", "best_of", "history", "losses", "quality_and_cost", "rate_and_rank", "scores"),
+        *("search_and_test", "slices", "time_by_part", "timeline"),
+    ]
 
     assert sorted(digests(report)) == sorted(
-        ["index.html", "report.md", "tables/methods.csv", "tables/trials.csv"]
+        [
+            "index.html",
+            "report.md",
+            "report.json",
+            *(f"tables/{name}.csv" for name in ("methods", "trials", "verdicts")),
+        ]
+        + [f"tables/{name}.tex" for name in ("costs", "methods", "scores")]
+        + [f"cards/{name}/README.md" for name in ("full", "lora", "qlora")]
         + [f"figures/{name}.{ending}" for name in figures for ending in ("png", "svg")]
     )
 
@@ -101,7 +116,8 @@ def test_the_answer_comes_first_with_its_error_and_its_caution(report: Path) -> 
     text = page(report).text
 
     assert "lora has the highest own/exact_match on the test split: 0.617 ± 0.063 (60 items, mean of 3 seeds)." in text
-    assert "The 95 % intervals of lora, qlora and full overlap" in text
+    assert "That lora is better than qlora and full is not shown." in text
+    assert "lora scored 0.617 on own/exact_match, 58.3 points above the base model" in text
     assert text.index("lora has the highest") < text.index("Methods side by side")
     assert "unfinished" not in text
 
@@ -134,8 +150,12 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(report: Path) ->
     assert found.open == []
     ids = Counter(value for name, value in found.attributes if name == "id")
     assert [value for value, count in ids.items() if count > 1] == []
-    targets = {value[1:] for name, value in found.attributes if name in {"href", "xlink:href"} and value}
-    assert targets <= set(ids)
+    targets = {value for name, value in found.attributes if name in {"href", "xlink:href"} and value}
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(ids)
+    # Every file that it leads to is there.
+    files = [target for target in sorted(targets) if not target.startswith("#")]
+    assert [target for target in files if not (report / unquote(target)).exists()] == []
+    assert any(target.endswith(".jsonl") for target in files)
     # Text is escaped, so whatever looks like markup in the source is markup.
     assert OUTSIDE.findall(source) == []
     assert not [name for name, _ in found.attributes if name.startswith("on")]
@@ -144,7 +164,9 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(report: Path) ->
 def test_texts_of_models_and_errors_stay_texts(report: Path) -> None:
     found = page(report)
 
-    assert not {"script", "img"} & set(found.elements)
+    assert found.elements.count("script") == 1
+    assert found.elements.index("script") < found.elements.index("body")
+    assert "img" not in found.elements
     assert "<img src=x onerror=alert(1)>" in found.text
     assert "{{ 7*7 }}" in found.text
     assert "\\u202egnp.exe\\u0000" in found.text
@@ -237,12 +259,80 @@ def test_damaged_answers_are_said_and_cost_nothing_else(tmp_path: Path, build: B
 
 def test_where_no_answers_were_written_none_are_shown(tmp_path: Path, build: Builder, study: Studies) -> None:
     run = build(tmp_path, study(("lora",)), search=False, confirm=False)
-    for path in run.baseline.eval.iterdir():
+    for path in run.baseline.eval.glob("samples_*"):
         samples = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         lines = [json.dumps(sample | {"filtered_resps": [""]}) + "\n" for sample in samples]
         path.write_text("".join(lines), "utf-8")
 
     assert "Example answers" not in page(render.build(run).parent).text
+
+
+def test_trials_without_a_record_and_scores_without_answers_are_said(tmp_path: Path, build: Builder) -> None:
+    run = build(tmp_path)
+    run.search_trial("lora", 1).record.unlink()
+    shutil.rmtree(run.search_trial("lora", 3).path)
+    run.search_trial("full", 4).record.write_text(run.search_trial("full", 4).record.read_text()[:100])
+    shutil.rmtree(run.confirm_trial("qlora", 2).eval)
+    run.confirm_trial("qlora", 1).steps.write_text('{"step": 1, "lo')
+
+    text = page(render.build(run).parent).text
+
+    assert "2 trials of lora left no record (numbers 1 and 3)." in text
+    assert "search/full/0004/record.json is not a record that this version can read." in text
+    assert "of full left no record" not in text
+    assert "The per-item answers of 1 scored row are not in the run directory" in text
+
+
+def test_trials_that_could_not_fit_are_reported(tmp_path: Path, build: Builder) -> None:
+    run = build(tmp_path)
+    directory = run.search_trial("qlora", 1)
+    record = directory.read_record()
+    assert record is not None
+    failure = Failure(kind="infeasible", message="Needs 31 GB of 24 GB.")
+    changes = {"state": "FAIL", "failure": failure, "evaluation": None, "objective": None, "training": None}
+    write_record(directory, record.model_copy(update=changes))
+
+    text = page(render.build(run).parent).text
+
+    assert "FAIL: infeasible" in text
+    assert "Needs 31 GB of 24 GB." in text
+
+
+def test_nothing_stays_of_an_earlier_state_of_the_run(tmp_path: Path, build: Builder) -> None:
+    run = build(tmp_path)
+    render.build(run)
+    shutil.rmtree(run.path / "confirm")
+
+    report = render.build(run).parent
+
+    assert not (report / "cards").exists()
+    assert not (report / "figures" / "search_and_test.svg").exists()
+
+
+def test_the_bytes_are_the_same_in_another_process_place_locale_and_time_zone(
+    finished_run: RunDirectory, tmp_path: Path
+) -> None:
+    program = "import sys; from reports import render; from sweep.store import RunDirectory; from pathlib import Path; "
+    program += "render.build(RunDirectory(Path(sys.argv[1])))"
+    worlds = [
+        {"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": str(tmp_path / "one")},
+        {
+            "PYTHONHASHSEED": "2",
+            "TZ": "America/Lima",
+            "LC_ALL": "C.UTF-8",
+            "HOME": str(tmp_path / "two"),
+            "COLUMNS": "40",
+        },
+    ]
+    found = []
+    for place, world in zip(("a", "deeper/b"), worlds, strict=True):
+        copy = tmp_path / place / "runs" / "tickets"
+        shutil.copytree(finished_run.path, copy, ignore=shutil.ignore_patterns("report"))
+        subprocess.run([sys.executable, "-c", program, str(copy)], check=True, env=os.environ | world, timeout=120)
+        found.append(digests(copy / "report"))
+
+    assert found[0] == found[1]
+    assert len(found[0]) > 20
 
 
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 Two kinds of noise are kept apart. Item noise: these items are a sample of all items there might be. Seed noise:
 training again with another seed gives another model. Seeds share their items, so averaging over seeds reduces only
 the second; the standard error over items of the mean is taken as that of one seed, which can only be too large.
+Intervals here stand beside one score. Whether two differ is for `reports.statistics.difference` to say, which knows
+the items.
 """
 
 import math
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from evals.result import Metric
+from reports.statistics.reference import Reference
 
+TAIL = 0.025
 Z95 = 1.959963984540054
 """Half the width of a 95 % interval, in standard errors of a normal distribution."""
 
@@ -37,7 +41,7 @@ class Estimate:
     items: int
     higher_is_better: bool
     interval: Interval | None
-    """95 % interval from both kinds of noise."""
+    """95 % interval from both kinds of noise, wider than normal where the seeds are few."""
 
 
 def estimate(metrics: Sequence[Metric]) -> Estimate:
@@ -76,12 +80,17 @@ def wilson(proportion: float, n: int) -> Interval:
 def _interval(value: float, stderr: float | None, items: int, seed_sd: float | None, seeds: int) -> Interval | None:
     if stderr is None or not math.isfinite(value):
         return None
-    seed_half = 0.0 if seed_sd is None else Z95 * seed_sd / math.sqrt(seeds)
+    seed_variance = 0.0 if seed_sd is None else seed_sd**2 / seeds
+    total = stderr**2 + seed_variance
+    widened = 1.0
+    if seed_variance > 0:
+        widened = Reference(math.inf, seeds - 1, seed_variance / total).quantile(TAIL) / Z95
     low, high = Z95 * stderr, Z95 * stderr
     if _is_proportion(value, stderr, items):
         around = wilson(value, items)
         low, high = value - around.low, around.high - value
-    return Interval(value - math.hypot(low, seed_half), value + math.hypot(high, seed_half))
+    seed_half = Z95 * math.sqrt(seed_variance)
+    return Interval(value - widened * math.hypot(low, seed_half), value + widened * math.hypot(high, seed_half))
 
 
 def _is_proportion(value: float, stderr: float, items: int) -> bool:
