@@ -33,7 +33,7 @@ class MethodRecords:
     @property
     def spent(self) -> int:
         """Trials of the budget that have ended; a reused config costs none."""
-        return sum(record.reused_from is None for record in self.search)
+        return sum(record.was_run for record in self.search)
 
     @property
     def scored(self) -> tuple[TrialRecord, ...]:

@@ -24,6 +24,7 @@ from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
 from sweep.errors import InputError, RunDirectoryError
 from sweep.events import Event, Notice, OnEvent
+from sweep.planning import DEFAULT_CACHE, plan_run, plan_study
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.status import RunStatus, read_status
@@ -40,6 +41,8 @@ __all__ = [
     "load_study",
     "machine_capabilities",
     "own_data",
+    "plan_run",
+    "plan_study",
     "read_run",
     "refuse_problems",
     "run_study",
@@ -47,8 +50,6 @@ __all__ = [
     "score_trial",
     "study_schema",
 ]
-
-DEFAULT_CACHE = Path("~/.cache/finetune-sweep")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The command line: turns arguments into calls of `sweep.api`, and errors into one clear line and an exit code.
 
 Exit codes: 0 done, 1 the study failed, 2 the user's input is wrong, 130 interrupted with everything saved. A bug
-prints its traceback. This is the only place that reads the environment.
+prints its traceback. What is read from the environment is named in `sweep.options` or here.
 """
 
 import json
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,8 @@ from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
+from sweep.options import CacheOption, DevicesOption, RunArgument, SetOption, StudyArgument, default_cache, device_names
+from sweep.plan_command import plan
 from sweep.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -39,22 +40,6 @@ app = typer.Typer(
 )
 console = Console()
 complaints = Console(stderr=True, soft_wrap=True, highlight=False)
-
-StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
-        envvar="SWEEP_CACHE",
-        show_envvar=True,
-        show_default=False,
-    ),
-]
 
 
 def with_dashes(name: str) -> str:
@@ -99,15 +84,7 @@ def run(
     overrides: SetOption = None,
     runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
     cache: CacheOption = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            help="GPUs to use, separated by commas, one worker each. [default: all]",
-            envvar="CUDA_VISIBLE_DEVICES",
-            show_envvar=True,
-            show_default=False,
-        ),
-    ] = None,
+    devices: DevicesOption = None,
 ) -> None:
     """Run the whole study, or go on where it stopped."""
     spec = api.load_study(study, overrides or ())
@@ -118,7 +95,7 @@ def run(
                 data_root=study.parent,
                 runs=runs,
                 cache=cache or default_cache(),
-                devices=None if devices is None else [name.strip() for name in devices.split(",") if name.strip()],
+                devices=device_names(devices),
                 on_event=on_event,
             )
     except KeyboardInterrupt:
@@ -130,6 +107,9 @@ def run(
     console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
     if spec.tracking.mlflow and spec.tracking.tracking_uri is None:
         console.print(f"MLflow: cd {shlex.quote(str(where.parent))} && mlflow ui", soft_wrap=True)
+
+
+app.command()(plan)
 
 
 @app.command()
@@ -263,12 +243,6 @@ def _task(
 def doctor() -> None:
     """Show what this machine can do: devices, 4-bit weights, isolation, versions."""
     console.print(display.capability_table(api.machine_capabilities()))
-
-
-def default_cache() -> Path:
-    """Directory of converted models, by the XDG convention."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,7 +41,7 @@ def describe(*, ask_gpu: bool = False) -> dict[str, str]:
     facts = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": str(_usable_cores()),
         "memory": f"{psutil.virtual_memory().total / GIBIBYTE:.1f} GiB",
         "driver": _driver_version(),
@@ -71,7 +71,7 @@ def _devices() -> list[Capability]:
 
     memory = psutil.virtual_memory()
     free_memory = f"{memory.available / GIBIBYTE:.1f} of {memory.total / GIBIBYTE:.1f} GiB free"
-    found = [Capability("cpu", ok=True, detail=f"{_cpu_model()}, {_usable_cores()} cores, {free_memory}")]
+    found = [Capability("cpu", ok=True, detail=f"{cpu_model()}, {_usable_cores()} cores, {free_memory}")]
     if not torch.cuda.is_available():
         return [*found, Capability("gpu", ok=False, detail="no CUDA device is visible; training runs on the CPU")]
     for index in range(torch.cuda.device_count()):
@@ -164,7 +164,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """What the processor calls itself."""
     for line in _lines(Path("/proc/cpuinfo")):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -39,6 +39,7 @@ from sweep.store import TrialDirectory
 if TYPE_CHECKING:
     from evals.tasks.library import TaskLibrary
     from sweep.data.prepare import PreparedData
+    from sweep.shape import Facts
 
 
 class TrialRunner:
@@ -56,6 +57,7 @@ class TrialRunner:
         prepared = self._prepared(request)
         self._load_tasks(request)
         return Prepared(
+            facts=self._facts(request, prepared),
             rows=dict(prepared.rows),
             sha256=dict(prepared.sha256),
             dropped=tuple(str(row) for row in prepared.dropped),
@@ -79,6 +81,15 @@ class TrialRunner:
             on_rung=on_rung,
             on_progress=on_progress,
         )
+
+    def _facts(self, request: PrepareData, prepared: "PreparedData") -> "Facts":
+        from evals.models.load import default_device
+        from sweep.plan.inspect import device_of, inspect_if_known
+        from sweep.plan.lengths import row_lengths
+        from sweep.shape import Facts
+
+        shape = inspect_if_known(request.model, cache=self._cache)
+        return Facts(shape, device_of(default_device()), row_lengths(prepared))
 
     def _tasks(self) -> "TaskLibrary":
         """Indexing thousands of tasks and loading a benchmark takes longer than a small trial: once for all of them."""

@@ -1,0 +1,43 @@
+"""Arguments and options that several commands share, those read from the environment among them."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
+        envvar="SWEEP_CACHE",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="GPUs to use, separated by commas, one worker each. [default: all]",
+        envvar="CUDA_VISIBLE_DEVICES",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+
+
+def default_cache() -> Path:
+    """Directory of converted models, by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"
+
+
+def device_names(devices: str | None) -> list[str] | None:
+    """Names of GPUs from one option; none where it is not given."""
+    return None if devices is None else [name.strip() for name in devices.split(",") if name.strip()]
