@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evals.models.source import local_model
-from evals.spec import TaskSpec
+from evals.spec import RENDERED_TASKS, TaskSpec
 from sweep.config import TrialConfig, configure
 from sweep.events import OnEvent
 from sweep.pool.local import LocalPool
@@ -26,7 +26,7 @@ from sweep.worker import TrialRunner
 PROBE_STEPS = 4
 """Optimizer steps; the first is left out, as it loads kernels and makes the optimizer's states."""
 PROBE_ITEMS = 4
-"""Items of each task."""
+"""Items of each task; of the user's own rows a whole batch, because an item of a batch that is not full takes longer."""
 
 
 def probe(  # noqa: PLR0913
@@ -66,13 +66,14 @@ def _short(spec: StudySpec, method: str, data_root: Path) -> TrialConfig:
     return config.model_copy(
         update={
             "method_spec": own.model_copy(update={"training": training}),
-            "tasks": _few_items(spec.evaluation.confirm or spec.evaluation.search),
+            "tasks": _few_items(spec.evaluation.confirm or spec.evaluation.search, spec.evaluation.scoring.batch_size),
         }
     )
 
 
-def _few_items(tasks: Sequence[TaskSpec]) -> tuple[TaskSpec, ...]:
-    return tuple(task.model_copy(update={"limit": PROBE_ITEMS}) for task in tasks)
+def _few_items(tasks: Sequence[TaskSpec], batch_size: int) -> tuple[TaskSpec, ...]:
+    limits = {task.task: max(PROBE_ITEMS, batch_size if task.task in RENDERED_TASKS else 0) for task in tasks}
+    return tuple(task.model_copy(update={"limit": limits[task.task]}) for task in tasks)
 
 
 def _data_for(spec: StudySpec, cache: Path, config: TrialConfig) -> PrepareData:
