@@ -129,7 +129,7 @@ def trainable_parameters(method: MethodSpec, shape: ModelShape) -> int:
 
 def _pass(model: ModelSpec, method: MethodSpec, shape: ModelShape, lengths: RowLengths, device: DeviceKind) -> Pass:
     training, peft = method.training, method.peft or PeftSpec()
-    rows = min(training.micro_batch_size, max(lengths.rows, 1))
+    rows = min(training.micro_batch_size, lengths.rows or training.micro_batch_size)
     trains_all = method.kind == "full"
     adapted = () if trains_all else shape.targets(peft.lora_target_modules)
     return Pass(
@@ -156,7 +156,8 @@ def _activations(shape: ModelShape, of: Pass, lengths: RowLengths) -> Range:
     than a Llama: nothing but its layers' inputs is certain.
     """
     full = kept_bytes(shape, of) + recomputed_bytes(shape, of) + cast_bytes(shape, of)
-    least_tokens = max(of.length, min(lengths.mean, of.length) * of.rows)
+    # Of rows that nothing is known of, none need be long.
+    least_tokens = max(of.length, min(lengths.mean, of.length) * of.rows) if lengths.rows else 0
     share = least_tokens / of.tokens
     high = (1 + FRAGMENTATION) * full
     if shape.is_known:

@@ -26,7 +26,7 @@ from sweep.worker import TrialRunner
 PROBE_STEPS = 4
 """Optimizer steps; the first is left out, as it loads kernels and makes the optimizer's states."""
 PROBE_ITEMS = 4
-"""Items of each task; of the user's own rows a whole batch, because an item of a batch that is not full takes longer."""
+"""Items of each task; of the user's own rows a whole batch, as one of a batch that is not full takes longer."""
 
 
 def probe(  # noqa: PLR0913

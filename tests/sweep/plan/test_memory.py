@@ -4,6 +4,7 @@ import pytest
 from shapes import llama_shape
 
 from evals.spec import ModelSpec, QuantizationSpec
+from sweep.plan.fit import UNKNOWN_ROWS
 from sweep.plan.memory import estimate, four_bit_bytes, trainable_parameters, weight_bytes
 from sweep.shape import RowLengths
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
@@ -73,3 +74,12 @@ def test_checkpoints_and_smaller_batches_need_less() -> None:
 
     peaks = [estimate(MODEL, method, LLAMA_8B, ROWS, "cuda").peak.expected for method in (wide, narrow, checkpointed)]
     assert peaks[0] > max(peaks[1:])
+
+
+def test_rows_that_nothing_is_known_of_may_be_as_long_as_allowed_and_need_not_be_long() -> None:
+    method = LORA.model_copy(update={"training": TrainingSpec(per_device_train_batch_size=8, max_length=1024)})
+    unknown = estimate(MODEL, method, LLAMA_8B, UNKNOWN_ROWS, "cuda").parts["activations"]
+    known = estimate(MODEL, method, LLAMA_8B, ROWS, "cuda").parts["activations"]
+
+    assert unknown.expected == known.expected
+    assert unknown.low == 0
