@@ -23,6 +23,7 @@ from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
 from sweep.errors import InputError, TaskError
 from sweep.events import Event, Notice, OnEvent
+from sweep.planning import plan_run, plan_study
 from sweep.record import TrialRecord
 from sweep.scoring import DEFAULT_CACHE, own_data, score_trial
 from sweep.spec import StudySpec
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+    from reports.compare import Comparison as ScoreComparison
     from sweep.progress import Progress
     from sweep.rerun.comparison import Comparison
 
@@ -47,6 +49,8 @@ __all__ = [
     "load_study",
     "machine_capabilities",
     "own_data",
+    "plan_run",
+    "plan_study",
     "read_run",
     "refuse_problems",
     "rerun_trial",

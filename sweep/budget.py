@@ -1,7 +1,8 @@
 """What a method's search has spent, and what is left: counted from records, never from the clock of a driver.
 
-Every trial that was run counts with all that it took, however it ended: pruned, failed, killed. A repeated config was
-not run and costs nothing. Time that a killed driver left no record of is not known here and not counted.
+Every trial that was run counts with all that it took, however it ended: pruned, failed, killed. A repeated config, and
+one that was refused because it cannot fit, was not run and costs nothing. Time that a killed driver left no record of
+is not known here and not counted.
 """
 
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ class Spending:
 
 def spending_of(record: TrialRecord) -> Spending:
     """What one trial took."""
-    if record.reused_from is not None:
+    if not record.was_run:
         return Spending()
     # Records of older versions tell the tokens of trials that were trained to their end.
     tokens = record.tokens if record.tokens is not None else record.training.tokens if record.training else 0

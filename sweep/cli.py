@@ -1,7 +1,7 @@
 """The command line: turns arguments into calls of `sweep.api`, and errors into one clear line and an exit code.
 
 Exit codes: 0 done, 1 the study failed, 2 the user's input is wrong, 130 interrupted with everything saved. A bug
-prints its traceback. Nothing below reads the environment.
+prints its traceback. What is read from the environment is named in `sweep.options` or here.
 """
 
 import json
@@ -28,18 +28,22 @@ from evals.spec import (
 )
 from sweep import api, display
 from sweep.bundled import bundled_studies, copy_bundled_study
+from sweep.compare_command import compare
 from sweep.config import Split
 from sweep.errors import InputError, RunError
 from sweep.live import study_display
 from sweep.options import (
     CacheOption,
+    DevicesOption,
     RunArgument,
     SetOption,
     StudyArgument,
     complaints,
     console,
     default_cache,
+    device_names,
 )
+from sweep.plan_command import plan
 from sweep.rerun.command import rerun
 from sweep.stock_flags import join_lists
 from sweep.store import RunDirectory
@@ -99,15 +103,7 @@ def run(
     overrides: SetOption = None,
     runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
     cache: CacheOption = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            help="GPUs to use, separated by commas, one worker each. [default: all]",
-            envvar="CUDA_VISIBLE_DEVICES",
-            show_envvar=True,
-            show_default=False,
-        ),
-    ] = None,
+    devices: DevicesOption = None,
 ) -> None:
     """Run the whole study, or go on where it stopped."""
     spec = api.load_study(study, overrides or ())
@@ -118,7 +114,7 @@ def run(
                 data_root=study.parent,
                 runs=runs,
                 cache=cache or default_cache(),
-                devices=None if devices is None else [name.strip() for name in devices.split(",") if name.strip()],
+                devices=device_names(devices),
                 on_event=on_event,
             )
     except KeyboardInterrupt:
@@ -130,6 +126,9 @@ def run(
     console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
     if spec.tracking.mlflow and spec.tracking.tracking_uri is None:
         console.print(f"MLflow: cd {shlex.quote(str(where.parent))} && mlflow ui", soft_wrap=True)
+
+
+app.command()(plan)
 
 
 @app.command()
@@ -157,22 +156,7 @@ def report(
     console.print(f"wrote {page}", soft_wrap=True)
 
 
-@app.command()
-def compare(
-    one: Annotated[Path, typer.Argument(metavar="A", help="A trial, confirm/METHOD, or lm-eval's output directory.")],
-    other: Annotated[Path, typer.Argument(metavar="B", help="The same.")],
-    metric: Annotated[list[str] | None, typer.Option(metavar="TASK/METRIC", help="Only this; may be repeated.")] = None,
-    margin: Annotated[float, typer.Option(help="Difference of proportions that counts as none.")] = 0.01,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,  # noqa: FBT002
-) -> None:
-    """Give the verdict on any two scores, ours or the stock tool's, item by item."""
-    from reports import comparison_table
-
-    found = api.compare(one, other, metrics=metric or (), margin=margin)
-    if as_json:
-        sys.stdout.write(json.dumps(comparison_table.as_json(found), indent=2) + "\n")
-    else:
-        console.print(comparison_table.rendered(found))
+app.command()(compare)
 
 
 @app.command(name="eval", context_settings={"token_normalize_func": with_dashes})

@@ -91,7 +91,7 @@ class LiveView:
         self._ended.append(record)
         if (bar := self._running.pop(trial_name(record.config), None)) is not None:
             self._trial_bars.remove_task(bar)
-        if self._phase is not None and record.reused_from is None:
+        if self._phase is not None and record.was_run:
             self._phase_bar.advance(self._phase)
 
 

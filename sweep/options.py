@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and where they print."""
+"""Arguments and options that several commands have, some read from the environment, and where they print."""
 
 import os
 from pathlib import Path
@@ -25,9 +25,23 @@ CacheOption = Annotated[
         show_default=False,
     ),
 ]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="GPUs to use, separated by commas, one worker each. [default: all]",
+        envvar="CUDA_VISIBLE_DEVICES",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
 
 
 def default_cache() -> Path:
     """Directory of converted models, by the XDG convention."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "finetune-sweep"
+
+
+def device_names(devices: str | None) -> list[str] | None:
+    """Names of GPUs from one option; none where it is not given."""
+    return None if devices is None else [name.strip() for name in devices.split(",") if name.strip()]

@@ -14,6 +14,7 @@ from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
 from sweep.progress import Progress
 from sweep.record import TrialRecord
+from sweep.shape import Facts
 from sweep.spec import DataSpec
 
 
@@ -80,6 +81,8 @@ class Prepared:
     """Rows that do not fit, each with its reason."""
     environment: Mapping[str, str]
     """Versions and hardware that the worker sees."""
+    facts: Facts | None = None
+    """What memory can be reckoned from, so that configs that cannot fit are not tried."""
 
 
 @dataclass(frozen=True, slots=True)

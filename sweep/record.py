@@ -23,6 +23,8 @@ class Failure(Spec):
     """One line for a person."""
     traceback: str | None = None
     """Where it happened, for a bug."""
+    foreseen: bool = False
+    """Known beforehand: the trial was never run."""
 
 
 class Memory(Spec):
@@ -122,3 +124,8 @@ class TrialRecord(Spec):
     """When the trial began, UTC."""
     seconds_total: float = Field(0.0, ge=0)
     """Wall time of the whole trial."""
+
+    @property
+    def was_run(self) -> bool:
+        """Whether the trial was run, and so has cost a part of the budget."""
+        return self.reused_from is None and not (self.failure is not None and self.failure.foreseen)

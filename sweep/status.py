@@ -65,7 +65,7 @@ def best_trial(records: list[TrialRecord], spec: StudySpec) -> TrialRecord | Non
 def _method_status(run: RunDirectory, spec: StudySpec, method: str) -> MethodStatus:
     search = run.search_records(method)
     confirm = run.confirm_records(method)
-    own = [record for record in search if record.reused_from is None]
+    own = [record for record in search if record.was_run]
     return MethodStatus(
         states=Counter(_state(record) for record in search),
         spent=total(search),

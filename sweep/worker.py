@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from evals.spec import TaskSpec
     from evals.tasks.library import LoadedTask, TaskLibrary
     from sweep.data.prepare import PreparedData
+    from sweep.shape import Facts
 
 
 class TrialRunner:
@@ -57,6 +58,7 @@ class TrialRunner:
         prepared = self._prepared(request)
         self._load_tasks(request)
         return Prepared(
+            facts=self._facts(request, prepared),
             rows=dict(prepared.rows),
             sha256={**prepared.sha256, **self._text_sha256(request)},
             dropped=tuple(str(row) for row in prepared.dropped),
@@ -88,6 +90,15 @@ class TrialRunner:
 
         asked = any(task.task == GENERAL_TEXT for task in (*request.search_tasks, *request.confirm_tasks))
         return {GENERAL_TEXT: text_sha256(request.scoring.general_text)} if asked else {}
+
+    def _facts(self, request: PrepareData, prepared: "PreparedData") -> "Facts":
+        from evals.models.load import default_device
+        from sweep.plan.inspect import device_of, inspect_if_known
+        from sweep.plan.lengths import row_lengths
+        from sweep.shape import Facts
+
+        shape = inspect_if_known(request.model, cache=self._cache)
+        return Facts(shape, device_of(default_device()), row_lengths(prepared))
 
     def _tasks(self) -> "TaskLibrary":
         """Indexing thousands of tasks and loading a benchmark takes longer than a small trial: once for all of them."""

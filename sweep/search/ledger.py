@@ -1,6 +1,7 @@
 """What one method's search has run, is running, and may still spend: counted from records, never from Optuna.
 
-A reused record costs nothing and never becomes a finalist: it is a copy of one that is here already.
+A reused record costs nothing and never becomes a finalist: it is a copy of one that is here already. Nor does a record
+of a config that was refused because it cannot fit.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ DETERMINISTIC = frozenset({"out_of_memory", "infeasible", "diverged"})
 """Failures that would come again: such a config is not run twice. A deadline or a crash may have been bad luck."""
 DUPLICATES_THAT_END = 20
 """Repeated proposals in a row after which a method's space counts as exhausted."""
+REFUSALS_THAT_END = 50
+"""Proposals in a row that cannot fit, after which nothing in the space is thought to fit."""
 
 Point = tuple[tuple[str, ParamValue], ...]
 
@@ -31,6 +34,7 @@ class Ledger:
         self._parked: list[TrialConfig] = []
         self._duplicates = 0
         self._spent = budget.Spending()
+        self._refusals = 0
         for record in records:
             self.add(record)
 
@@ -40,12 +44,14 @@ class Ledger:
         self._records.append(record)
         self._spent += budget.spending_of(record)
         self._duplicates = 0 if record.reused_from is None else self._duplicates + 1
+        self._refusals = 0 if record.was_run else self._refusals + (record.reused_from is None)
         if record.reused_from is None and is_reusable(record):
             self._by_fingerprint.setdefault(record.config_fingerprint, record)
 
     def start(self, config: TrialConfig) -> None:
         """A trial has been handed out."""
         self._running[config.number] = config
+        self._refusals = 0
 
     def stop(self, config: TrialConfig) -> None:
         """A trial ended without a record."""
@@ -96,9 +102,16 @@ class Ledger:
         """Repeated proposals since the last new one."""
         return self._duplicates
 
+    @property
+    def fruitless(self) -> int:
+        """Proposals since the last one that was run: repeated ones, or ones that cannot fit."""
+        return self._duplicates + self._refusals
+
     def is_exhausted(self, dimensions: Dimensions, size: int | None) -> bool:
         """Whether every point has been tried, or nothing new has come up for long."""
-        return self._duplicates >= DUPLICATES_THAT_END or (size is not None and len(self._tried(dimensions)) >= size)
+        if self._duplicates >= DUPLICATES_THAT_END or self._refusals >= REFUSALS_THAT_END:
+            return True
+        return size is not None and len(self._tried(dimensions)) >= size
 
     @property
     def best(self) -> TrialRecord | None:

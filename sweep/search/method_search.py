@@ -1,9 +1,11 @@
 """What a method's search tries next.
 
 A config that was run before is proposed at no cost: its record is copied. Budget, finalist and duplicates are counted
-in the ledger from records; Optuna only proposes and prunes.
+in the ledger from records; Optuna only proposes and prunes. A config that cannot fit the device is told as infeasible
+without being run, and costs nothing either.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,10 @@ from sweep.search.samplers import build_sampler, proposal_seeds, propose_gp
 from sweep.spec import Params, StudySpec
 from sweep.store import RunDirectory, read_config
 
-RANDOM_AFTER_DUPLICATES = 3
-"""Repeated proposals in a row after which the next is drawn at random: a learned one would repeat itself."""
+RANDOM_AFTER_FRUITLESS = 3
+"""Repeated or refused proposals in a row after which the next is drawn at random: a learned one would repeat itself."""
+Refuse = Callable[[TrialConfig], str | None]
+"""Why a config cannot fit, in a sentence; none where it might."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,28 @@ class Proposal:
     config: TrialConfig
     known: TrialRecord | None
     """The record of a trial that ran the same config."""
+    refusal: str | None = None
+    """Why the config cannot fit and is not run."""
 
 
 class MethodSearch:
     """Ask and tell for one method."""
 
     def __init__(  # noqa: PLR0913
-        self, spec: StudySpec, method: str, *, run: RunDirectory, storage: BaseStorage, data_root: Path, baseline: float
+        self,
+        spec: StudySpec,
+        method: str,
+        *,
+        run: RunDirectory,
+        storage: BaseStorage,
+        data_root: Path,
+        baseline: float,
+        refuse: Refuse = lambda _: None,
     ) -> None:
         self._spec = spec
         self._method = method
         self._data_root = data_root
+        self._refuse = refuse
         self._dimensions = space.for_method(spec, method)
         self._size = space.size(self._dimensions)
         records = run.search_records(method)
@@ -108,9 +123,10 @@ class MethodSearch:
 
     def _propose(self, config: TrialConfig) -> Proposal:
         known = self._ledger.find(config)
-        if known is None:
+        refusal = self._refuse(config) if known is None else None
+        if known is None and refusal is None:
             self._ledger.start(config)
-        return Proposal(config, known)
+        return Proposal(config, known, refusal)
 
     def _configure(self, number: int, params: Params) -> TrialConfig:
         try:
@@ -132,7 +148,7 @@ class MethodSearch:
     @property
     def _sampler_name(self) -> str:
         name = self._spec.sampler.name
-        return "random" if name != "grid" and self._ledger.duplicates >= RANDOM_AFTER_DUPLICATES else name
+        return "random" if name != "grid" and self._ledger.fruitless >= RANDOM_AFTER_FRUITLESS else name
 
     def _new_trial(self) -> optuna.Trial:
         trials = self._mirror.trials()

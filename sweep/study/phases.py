@@ -25,12 +25,15 @@ from sweep.budget import trials_left
 from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
+from sweep.plan.devices import largest
+from sweep.plan.fit import refusal
 from sweep.pool.local import LocalPool
 from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
 from sweep.search.method_search import MethodSearch
 from sweep.search.mirror import open_storage
 from sweep.selection import tasks_of
+from sweep.shape import Facts
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
@@ -100,6 +103,8 @@ class Driver:
         self._data_root = data_root
         self._tracker = tracker
         self._on_event = on_event
+        self._facts: Facts | None = None
+        self._devices = workers.devices
         self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
 
     def __enter__(self) -> Self:
@@ -122,7 +127,13 @@ class Driver:
         spec, storage = self._spec, open_storage(self._spec.storage or f"sqlite:///{self._run.optuna_db}")
         searches = {
             method: MethodSearch(
-                spec, method, run=self._run, storage=storage, data_root=self._data_root, baseline=baseline
+                spec,
+                method,
+                run=self._run,
+                storage=storage,
+                data_root=self._data_root,
+                baseline=baseline,
+                refuse=self._refusal,
             )
             for method in spec.methods
         }
@@ -202,10 +213,15 @@ class Driver:
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
+        self._facts = prepared.facts and largest(prepared.facts, self._devices)
         data = {"rows": dict(prepared.rows), "sha256": dict(prepared.sha256), "dropped": list(prepared.dropped)}
         admit_data(self._run, prepared.environment, data)
         self._on_event(DataReady(prepared.rows, prepared.dropped))
         return dispatcher
+
+    def _refusal(self, config: TrialConfig) -> str | None:
+        """Why a config cannot fit. It is asked while trials run, by when the first worker has said what there is."""
+        return None if self._facts is None else refusal(config, self._facts)
 
     def _data_for(self, config: TrialConfig) -> PrepareData:
         return PrepareData(

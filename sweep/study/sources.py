@@ -56,7 +56,7 @@ class SearchSource:
             search = self._searches[method]
             proposal = search.ask()
             if proposal is not None:
-                return proposal.config if proposal.known is None else copied(proposal, proposal.known)
+                return settled(proposal) or proposal.config
             self._announce_exhaustion(method, search)
         return None
 
@@ -83,6 +83,24 @@ class SearchSource:
         if search.is_exhausted and not search.ledger.is_spent and method not in self._announced:
             self._announced.add(method)
             self._on_event(SpaceExhausted(method, search.ledger.spending.trials))
+
+
+def settled(proposal: Proposal) -> TrialRecord | None:
+    """The record of a trial that need not be run, because one was or because it cannot fit; none for all others."""
+    if proposal.known is not None:
+        return copied(proposal, proposal.known)
+    return None if proposal.refusal is None else refused(proposal.config, proposal.refusal)
+
+
+def refused(config: TrialConfig, reason: str) -> TrialRecord:
+    """The record of a trial that is not run, because it cannot fit."""
+    return TrialRecord(
+        config=config,
+        config_fingerprint=config.fingerprint(),
+        state="FAIL",
+        failure=Failure(kind="infeasible", message=reason, foreseen=True),
+        started_at=datetime.now(UTC),
+    )
 
 
 def copied(proposal: Proposal, known: TrialRecord) -> TrialRecord:

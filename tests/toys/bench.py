@@ -7,12 +7,13 @@ from pathlib import Path
 import optuna
 from toy_runner import loss_of, record
 
+from sweep.config import TrialConfig
 from sweep.record import TrialRecord
 from sweep.search.method_search import MethodSearch, Proposal
 from sweep.search.mirror import open_storage
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, write_config, write_record
-from sweep.study.sources import copied, with_objective
+from sweep.study.sources import settled, with_objective
 
 Outcome = Callable[[Proposal], TrialRecord]
 
@@ -25,19 +26,25 @@ class Bench:
     run: RunDirectory
     method: str = "lora"
     url: str = ""
+    refuse: Callable[[TrialConfig], str | None] = lambda _: None
 
     def open(self) -> MethodSearch:
         storage = open_storage(self.url or f"sqlite:///{self.run.optuna_db}")
         return MethodSearch(
-            self.spec, self.method, run=self.run, storage=storage, data_root=Path("/data"), baseline=9.0
+            self.spec,
+            self.method,
+            run=self.run,
+            storage=storage,
+            data_root=Path("/data"),
+            baseline=9.0,
+            refuse=self.refuse,
         )
 
     def drive(self, search: MethodSearch, outcome: Outcome, *, trials: int = 1000) -> list[TrialRecord]:
         ended: list[TrialRecord] = []
         while len(ended) < trials and (proposal := search.ask()) is not None:
             write_config(self.run.directory_of(proposal.config), proposal.config)
-            known = proposal.known
-            ended.append(self.end(search, copied(proposal, known) if known else outcome(proposal)))
+            ended.append(self.end(search, settled(proposal) or outcome(proposal)))
         return ended
 
     def end(self, search: MethodSearch, ended: TrialRecord) -> TrialRecord:

@@ -19,6 +19,7 @@ from sweep.errors import TaskError
 from sweep.progress import Progress
 from sweep.protocol import Prepared, PrepareData, RunTrial
 from sweep.record import Failure, TrialRecord
+from sweep.shape import Facts
 from sweep.spec import (
     BudgetSpec,
     DataSpec,
@@ -54,11 +55,14 @@ class ToyRunner:
     """Tokens that a trial trains on, by its method."""
     minutes: tuple[tuple[str, float], ...] = ()
     """What a trial says that it took, by its method."""
+    facts: Facts | None = None
 
     def prepare(self, request: PrepareData) -> Prepared:
         print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
         split = {"train": self.rows, "validation": 2, "test": 2}
-        return Prepared(split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"})
+        return Prepared(
+            split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"}, self.facts
+        )
 
     def run(
         self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]

@@ -8,8 +8,9 @@ from bench import Bench, complete
 from optuna.trial import TrialState
 from toy_runner import RATE, loss_of, record, toy_study
 
+from sweep.config import TrialConfig
 from sweep.record import TrialRecord
-from sweep.search.ledger import DUPLICATES_THAT_END
+from sweep.search.ledger import DUPLICATES_THAT_END, REFUSALS_THAT_END
 from sweep.search.method_search import Proposal
 from sweep.search.samplers import FEASIBLE
 
@@ -159,6 +160,70 @@ def test_what_runs_out_of_memory_is_avoided(bench: Callable[..., Bench], sampler
     told = here.optuna()
     assert {trial.state for trial in told} == {TrialState.COMPLETE}
     assert [trial.constraints[FEASIBLE] > 0 for trial in told] == failed
+
+
+def too_large(config: TrialConfig) -> str | None:
+    """Refuses rates above 1e-3, as if they took more memory than there is: half of the space."""
+    return "It cannot fit." if float(str(config.params[RATE])) > 1e-3 else None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_config_that_cannot_fit_is_told_as_infeasible_and_costs_no_budget(
+    bench: Callable[..., Bench], sampler: str
+) -> None:
+    here = bench(sampler={"name": sampler, "n_startup_trials": 4}, budget={"trials_per_method": 8})
+    here.refuse = too_large
+    run: list[Proposal] = []
+
+    def once(proposal: Proposal) -> TrialRecord:
+        run.append(proposal)
+        return complete(proposal)
+
+    ended = here.drive(here.open(), once)
+
+    refused = [trial for trial in ended if trial.failure is not None]
+    assert len(run) == 8
+    assert refused
+    assert {trial.failure.kind for trial in refused} == {"infeasible"}
+    assert not any(too_large(proposal.config) for proposal in run)
+    told = here.optuna()
+    assert [trial.constraints[FEASIBLE] > 0 for trial in told] == [trial.failure is not None for trial in ended]
+    assert here.open().ledger.spent == 8
+
+
+def test_a_search_that_was_interrupted_refuses_what_the_uninterrupted_one_does(bench: Callable[..., Bench]) -> None:
+    changes = {"sampler": {"name": "gp", "n_startup_trials": 2}, "budget": {"trials_per_method": 5}}
+    whole, halves = bench("whole", **changes), bench("halves", **changes)
+    whole.refuse = halves.refuse = too_large
+
+    straight = whole.drive(whole.open(), complete)
+    first = halves.drive(halves.open(), complete, trials=4)
+    second = halves.drive(halves.open(), complete)
+
+    assert params(first + second) == params(straight)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_a_space_in_which_nothing_fits_ends_the_search(bench: Callable[..., Bench], sampler: str) -> None:
+    here = bench(sampler={"name": sampler})
+    here.refuse = lambda _: "It cannot fit."
+
+    ended = here.drive(here.open(), complete)
+
+    assert len(ended) == REFUSALS_THAT_END
+    assert here.open().is_exhausted
+    assert here.open().ledger.best is None
+
+
+def test_a_small_space_is_looked_through_to_its_end_for_what_fits(bench: Callable[..., Bench]) -> None:
+    space = {RATE: {"values": [1e-2, 2e-2, 3e-2, 4e-2, 1e-4]}, RANK: {"values": [8]}}
+    here = bench(search_space=space, sampler={"name": "grid"}, budget={"trials_per_method": 5})
+    here.refuse = too_large
+
+    ended = here.drive(here.open(), complete)
+
+    assert [trial.config.params[RATE] for trial in ended if trial.failure is None] == [1e-4]
+    assert len(ended) == 5
 
 
 def test_a_pruned_config_is_not_proposed_over_and_over_by_the_gaussian_process(bench: Callable[..., Bench]) -> None:

@@ -1,17 +1,23 @@
 """A study's phases in real worker processes: order, fairness, resuming after a kill, and what a run refuses."""
 
+import dataclasses
 import math
 import re
 from collections import Counter
 
 import pytest
 from lab import Lab, name_of, random_study
+from shapes import llama_shape
 from toy_runner import RATE, toy_study
 from toy_runner import record as make_record
 
+from evals.spec import ModelSpec
 from sweep.config import configure_baseline
 from sweep.errors import InputError, RunError, StudyFailedError, TaskError
 from sweep.events import DataReady, Notice, PhaseStarted, SpaceExhausted, StudyEnded, TrialRung
+from sweep.plan.memory import estimate
+from sweep.shape import Device, Facts, RowLengths
+from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import write_record
 
 
@@ -186,6 +192,38 @@ def test_a_method_without_a_complete_trial_is_reported_and_left_out(lab: Lab) ->
 def test_a_study_in_which_nothing_completed_has_failed(lab: Lab) -> None:
     with pytest.raises(StudyFailedError, match=r"no trial of any method completed.*out_of_memory.*\.$"):
         lab.start(random_study(), out_of_memory_above=0.0)
+
+
+def crowded(rank: int) -> Facts:
+    """A device on which a LoRA adapter of this rank just cannot fit."""
+    shape, rows = llama_shape(), RowLengths(rows=8, tokens=80, longest=10, learned=40)
+    lora = PeftSpec(lora_r=rank)
+    method = MethodSpec(kind="lora", peft=lora, training=TrainingSpec())
+    least = estimate(ModelSpec(model_name_or_path="toy"), method, shape, rows, "cpu").peak.low
+    return Facts(shape, Device("Toy 9000", "cpu", int(least) - 1, int(least)), {"train": rows})
+
+
+def test_a_config_that_cannot_fit_is_not_run_and_is_replaced_by_one_that_may(lab: Lab) -> None:
+    lab.start(random_study(budget={"trials_per_method": 4, "confirm_seeds": 0}), facts=crowded(32))
+
+    ended = lab.run.search_records("lora")
+    refused = [trial for trial in ended if not trial.was_run]
+    assert refused
+    assert {trial.config.method_spec.peft.lora_r for trial in refused} == {32}
+    assert all(re.search(r"at least .* GB, and Toy 9000 has", trial.failure.message) for trial in refused)
+    run = [call for call in lab.calls if call.startswith("search lora")]
+    assert len(run) == 4
+    assert not {f"search lora/{trial.config.number}" for trial in refused} & set(run)
+
+
+def test_a_study_in_which_no_config_fits_says_so_and_what_would_help(lab: Lab) -> None:
+    facts = crowded(8)
+    tiny = dataclasses.replace(facts, device=Device("Toy 9000", "cpu", 10, 10))
+
+    with pytest.raises(StudyFailedError, match=r"lora: 50 infeasible; last: This config needs at least .* has 0\.0 GB"):
+        lab.start(random_study(), facts=tiny)
+
+    assert lab.calls == ["baseline None/0"]
 
 
 def test_a_space_that_cannot_be_searched_is_refused_before_anything_runs(lab: Lab) -> None:

@@ -1,0 +1,74 @@
+"""What devices there are and how much memory they have, found without torch and without touching a GPU."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from sweep.environment import cpu_model
+from sweep.shape import Device, Facts
+
+MEBIBYTE = 2**20
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+FIELDS = "uuid,index,name,memory.total,memory.free"
+
+
+def devices(visible: Sequence[str] | None = None) -> tuple[Device, ...]:
+    """The GPUs that are visible, by uuid or number, or the CPU where there is none."""
+    return gpus(visible) or (cpu(),)
+
+
+def gpus(visible: Sequence[str] | None = None) -> tuple[Device, ...]:
+    """NVIDIA's GPUs as its own program lists them; none where there is no such program."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    listed = subprocess.run(  # noqa: S603 - found on the PATH, with fixed arguments
+        [program, f"--query-gpu={FIELDS}", "--format=csv,noheader,nounits"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return read_gpus(listed.stdout, visible)
+
+
+def read_gpus(listed: str, visible: Sequence[str] | None) -> tuple[Device, ...]:
+    """GPUs from lines of uuid, number, name, and total and free memory in MiB. A MIG slice counts as its whole GPU."""
+    found = []
+    for line in listed.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != len(FIELDS.split(",")) or not cells[3].isdigit():
+            continue
+        uuid, index, name, memory, free = cells
+        if visible is None or uuid in visible or index in visible:
+            free_bytes = int(free) * MEBIBYTE if free.isdigit() else int(memory) * MEBIBYTE
+            found.append(Device(name, "cuda", int(memory) * MEBIBYTE, free_bytes))
+    return tuple(found)
+
+
+def largest(facts: Facts, visible: Sequence[str | None]) -> Facts:
+    """The facts with the largest device that a worker may have: what fits one of them is not refused."""
+    names = [name for name in visible if name is not None]
+    if facts.device.kind == "cpu" or len(names) < 2:  # noqa: PLR2004 - there is nothing to choose
+        return facts
+    return replace(facts, device=max([facts.device, *gpus(names)], key=lambda device: device.memory_bytes))
+
+
+def cpu() -> Device:
+    """This machine's own memory, or what its control group may use of it."""
+    memory = psutil.virtual_memory()
+    total = min([memory.total, *_limits()])
+    return Device(cpu_model(), "cpu", total, min(memory.available, total))
+
+
+def _limits() -> list[int]:
+    found = []
+    for path in CGROUP_LIMITS:
+        try:
+            text = path.read_text("ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            found.append(int(text))
+    return found
