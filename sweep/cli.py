@@ -8,23 +8,19 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
 from evals.gen_kwargs import read_gen_kwargs
 from evals.spec import (
-    OUR_TASKS,
     RENDERED_TASKS,
     Dtype,
-    GenerationValue,
     ModelSpec,
     QuantizationSpec,
     ScoringSpec,
-    TaskSpec,
 )
 from sweep import api, display
 from sweep.bundled import bundled_studies, copy_bundled_study
@@ -45,7 +41,7 @@ from sweep.options import (
 )
 from sweep.plan_command import plan
 from sweep.rerun.command import rerun
-from sweep.stock_flags import join_lists
+from sweep.stock_flags import join_lists, task_of, with_dashes
 from sweep.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -59,11 +55,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def with_dashes(name: str) -> str:
-    """An option's name however it is spelt: the stock tool's are joined by underscores, ours by dashes."""
-    return name.replace("_", "-")
 
 
 @app.command()
@@ -199,7 +190,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     """Score any model or adapter on its own."""
     generation = read_gen_kwargs(",".join(gen_kwargs or ()))
     chosen = tuple(
-        _task(name.strip(), num_fewshot, limit, generation, apply_chat_template=apply_chat_template)
+        task_of(name.strip(), num_fewshot, limit, generation, apply_chat_template=apply_chat_template)
         for name in (tasks or "").split(",")
         if name.strip()
     )
@@ -257,28 +248,6 @@ def prefetch(
     )
 
 
-def _task(
-    name: str,
-    num_fewshot: int | None,
-    limit: float | None,
-    generation: Mapping[str, GenerationValue],
-    *,
-    apply_chat_template: bool,
-) -> TaskSpec:
-    try:
-        return TaskSpec(
-            task=name,
-            num_fewshot=num_fewshot,
-            limit=limit,
-            apply_chat_template=apply_chat_template,
-            # The user's own answers are greedy.
-            gen_kwargs={} if name in OUR_TASKS else generation,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-
-
 @app.command()
 def doctor() -> None:
     """Show what this machine can do: devices, 4-bit weights, isolation, versions."""
@@ -291,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(join_lists(given) if given[:1] == ["eval"] else given, standalone_mode=False)
+        code = app(join_lists(given), standalone_mode=False)
     except typer.TyperException as error:
         complaints.print(f"{error.format_message()} See sweep --help.", markup=False)
         return error.exit_code

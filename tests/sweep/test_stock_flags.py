@@ -19,6 +19,7 @@ from sweep.stock_flags import join_lists
             "eval m --gen_kwargs temperature=0.5,top_p=-1 --tasks a",
         ),
         ("eval m --tasks", "eval m --tasks"),
+        ("run study.yaml --tasks a b", "run study.yaml --tasks a b"),
         ("eval m --tasks --limit 3", "eval m --tasks --limit 3"),
     ],
 )
