@@ -20,6 +20,7 @@ from evals.offline import reading_from
 from evals.spec import ScoringSpec, TaskSpec
 from evals.tasks.names import refuse_unknown
 from evals.tasks.punkt import sentence_splitter
+from evals.tasks.requests import BuiltOnce
 
 # What `datasets`, the Hub's client and a task's own module raise when data or packages are missing.
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, LookupError, DatasetsError, TemplateError)
@@ -62,7 +63,7 @@ class TaskLibrary:
 
     def __init__(self, include: Path | None = None) -> None:
         self._include = include
-        self._loaded: dict[tuple[str, Path | None], LoadedTask] = {}
+        self._loaded: dict[tuple[str, Path | None, int], LoadedTask] = {}
 
     @cached_property
     def manager(self) -> TaskManager:
@@ -76,7 +77,8 @@ class TaskLibrary:
         running = [config["task"] for config in self._configs(spec.task) if config.get("unsafe_code")]
         if running:
             refuse_unsafe(spec.task, scoring, sandboxed=self._all_sandboxed(running))
-        key = (spec.model_dump_json(), scoring.data_root)
+        # Examples are drawn by the seed.
+        key = (spec.model_dump_json(), scoring.data_root, scoring.seed)
         if key not in self._loaded:
             self._loaded[key] = self._load(spec, scoring)
         loaded = self._loaded[key]
@@ -97,6 +99,8 @@ class TaskLibrary:
         if any(getattr(task, "MULTIMODAL", False) for task in tasks.values()):
             raise TaskError(f"{spec.task}: this task shows images or sound, and only text models are scored here.")
         items = [groups[spec.task]] if spec.task in groups else list(tasks.values())
+        for leaf in _leaves(items):
+            leaf.build_all_requests = BuiltOnce(leaf)
         return LoadedTask(spec, items, tuple(tasks))
 
     def data_names(self, name: str) -> set[str]:

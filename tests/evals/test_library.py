@@ -158,3 +158,43 @@ def test_a_chat_template_that_the_model_lacks_is_refused(
 
     with pytest.raises(TaskError, match="no chat template"):
         score(lm, [task], SCORING, own=None, output=tmp_path / "eval", library=library)
+
+
+def test_requests_are_built_once_for_all_models_and_hold_nobodys_answers(
+    library: TaskLibrary, lm: HFLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = TaskSpec(task="toy_small", num_fewshot=1)
+    (leaf,) = library.load(task, SCORING).items
+    drawn = []
+    draw = leaf.fewshot_context
+    monkeypatch.setattr(leaf, "fewshot_context", lambda *given, **asked: drawn.append(1) or draw(*given, **asked))
+
+    first, second = (
+        score(lm, [task], SCORING, own=None, output=tmp_path / name, library=library) for name in ("first", "second")
+    )
+
+    assert len(drawn) == 4
+    assert first.metrics == second.metrics
+    assert first.doc_sha256 == second.doc_sha256
+    pairs = zip(read_items(tmp_path / "first"), read_items(tmp_path / "second"), strict=True)
+    assert all(one == other for one, other in pairs)
+    rows = [json.loads(line) for line in next((tmp_path / "second").glob("samples_*")).read_text().splitlines()]
+    assert all(len(row["resps"]) == 2 and len(row["resps"][0]) == 1 for row in rows)
+
+
+def test_requests_are_built_anew_for_other_settings(library: TaskLibrary, lm: HFLM, tmp_path: Path) -> None:
+    asked = [
+        next((tmp_path / name).glob("samples_*")).read_text()
+        for name, scoring in (("one", SCORING), ("other", SCORING.model_copy(update={"seed": 7})))
+        if score(
+            lm,
+            [TaskSpec(task="toy_small", num_fewshot=2)],
+            scoring,
+            own=None,
+            output=tmp_path / name,
+            library=library,
+        )
+    ]
+
+    contexts = [[json.loads(line)["arguments"]["gen_args_0"]["arg_0"] for line in text.splitlines()] for text in asked]
+    assert contexts[0] != contexts[1]
