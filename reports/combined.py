@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from reports import commands, csv_files, html, latex, markdown, wording
 from reports.answer import missing_notes
 from reports.comparable import SHA_CHARACTERS, Compiled, common_metrics, differences
+from reports.contrast import BASE_MODEL
 from reports.document import Block, Cell, Code, Column, Document, Link, Paragraph, Section, Table
 from reports.gather import gather
-from reports.numbers import BASE_MODEL, Report, build_numbers, to_json
+from reports.numbers import Report, build_numbers, to_json
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, summarize
 from reports.verdict import judge_run

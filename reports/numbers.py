@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from evals.spec import ModelSpec
 from reports import commands
 from reports.answer import answer_blocks, missing_notes
+from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
 from reports.document import Paragraph
 from reports.gather import Gathered
 from reports.statistics import Estimate
@@ -21,8 +22,6 @@ from reports.verdict import Judgement, Verdict
 from sweep.record import TrialRecord
 from sweep.spec import MethodSpec, Params
 
-BASE_MODEL = "base model"
-CONSTANT_ANSWER = "best constant answer"
 Kind = Literal["method", "base model", "constant answer"]
 
 

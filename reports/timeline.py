@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reports import wording
+from reports.contrast import BASE_MODEL
 from reports.document import Block, Column, Paragraph, Table
 from reports.gather import Gathered
 from sweep.record import TrialRecord
 
 PARTS = ("load", "data", "train", "validate", "save", "score")
 WAITING = "waiting and other"
-BASE_MODEL = "base model"
 LONGEST_GAP = 0.05
 """A pause longer than this share of the time in which something ran is taken out."""
 SHORTEST_PAUSE_SECONDS = 60.0
