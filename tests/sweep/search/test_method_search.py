@@ -188,7 +188,7 @@ def test_a_config_that_cannot_fit_is_told_as_infeasible_and_costs_no_budget(
     assert not any(too_large(proposal.config) for proposal in run)
     told = here.optuna()
     assert [trial.constraints[FEASIBLE] > 0 for trial in told] == [trial.failure is not None for trial in ended]
-    assert here.open().ledger.spent == 8
+    assert here.open().ledger.spending.trials == 8
 
 
 def test_a_search_that_was_interrupted_refuses_what_the_uninterrupted_one_does(bench: Callable[..., Bench]) -> None:
