@@ -24,7 +24,7 @@ from sweep.spec import MethodSpec, StudySpec, TrainingSpec
 
 LENGTH_KEYS = frozenset(
     f"training.{name}"
-    for name in ("num_train_epochs", "max_steps", "effective_batch_size", "per_device_train_batch_size", "max_length")
+    for name in ("num_train_epochs", "max_steps", "effective_batch_size", "per_device_train_batch_size")
 )
 """Searched keys that decide how much a trial trains."""
 MAX_RANKED_LABELS = 64
@@ -33,7 +33,7 @@ MAX_RANKED_LABELS = 64
 
 def train_tokens(training: TrainingSpec, lengths: RowLengths) -> float:
     """Tokens of one trial, padding not counted."""
-    return rows_read(training, lengths.rows) * min(lengths.mean, training.max_length)
+    return rows_read(training, lengths.rows) * lengths.mean
 
 
 def rows_read(training: TrainingSpec, rows: int) -> int:

@@ -109,8 +109,6 @@ def test_a_trials_tokens_are_its_rows_times_their_mean_length() -> None:
     # 8 rows make one short step of a pass: ten steps read them ten times, not ten times sixteen rows.
     few = RowLengths(rows=8, tokens=800, longest=100, learned=80)
     assert train_tokens(TrainingSpec(max_steps=10, effective_batch_size=16), few) == 10 * 800
-    # Rows are cut to the longest that is allowed.
-    assert train_tokens(TrainingSpec(num_train_epochs=1, max_length=50), TRAIN) == 100 * 50
 
 
 def budget(**bounds: object) -> dict[str, object]:
