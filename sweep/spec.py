@@ -4,6 +4,7 @@ A spec says nothing about any one trial: `sweep.config` fills it with a trial's 
 PEFT wherever they have one, so that a setting can be carried over from a training script as it is.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -141,6 +142,15 @@ class TrainingSpec(Spec):
     def gradient_accumulation_steps(self) -> int:
         """Forward passes per optimizer step."""
         return self.effective_batch_size // self.micro_batch_size
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps of one pass over so many rows, as transformers counts them."""
+        batches = math.ceil(rows / self.micro_batch_size)
+        return max(math.ceil(batches / self.gradient_accumulation_steps), 1)
+
+    def planned_steps(self, rows: int) -> int:
+        """Optimizer steps of a trial over so many rows, as transformers counts them."""
+        return self.max_steps or math.ceil(self.num_train_epochs * self.steps_per_epoch(rows))
 
 
 class MethodSpec(Spec):

@@ -13,6 +13,7 @@ from sweep.shape import Device, Facts
 
 MEBIBYTE = 2**20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+PATIENCE_SECONDS = 60.0
 FIELDS = "uuid,index,name,memory.total,memory.free"
 
 
@@ -22,14 +23,17 @@ def devices(visible: Sequence[str] | None = None) -> tuple[Device, ...]:
 
 
 def gpus(visible: Sequence[str] | None = None) -> tuple[Device, ...]:
-    """NVIDIA's GPUs as its own program lists them; none where there is no such program."""
+    """NVIDIA's GPUs as its own program lists them; none where there is no such program or it does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    listed = subprocess.run(  # noqa: S603 - found on the PATH, with fixed arguments
-        [program, f"--query-gpu={FIELDS}", "--format=csv,noheader,nounits"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    try:
+        listed = subprocess.run(  # noqa: S603 - found on the PATH, with fixed arguments
+            [program, f"--query-gpu={FIELDS}", "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
     return read_gpus(listed.stdout, visible)
 
 

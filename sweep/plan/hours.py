@@ -58,7 +58,8 @@ def ran_on(record: TrialRecord, device: Device) -> bool:
     """Whether a record was made on such a device."""
     gpu = record.environment.get("gpu", "none")
     if device.kind == "cuda":
-        return device.name in gpu
+        # `2 x NVIDIA L4, 1 x NVIDIA T4`. One name may be another's beginning.
+        return device.name in {part.partition(" x ")[2] for part in gpu.split(", ")}
     return gpu in {"", "none"} and record.environment.get("cpu") == device.name
 
 

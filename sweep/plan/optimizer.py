@@ -5,16 +5,18 @@ values and embeddings stay in float32 (`bitsandbytes.optim`, and transformers' r
 of 100,000 values and more lie in managed memory: a full GPU sends them to the host, and torch does not count them.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 from sweep.plan.ranges import Range
 from sweep.shape import DeviceKind, ModelShape
 from sweep.spec import MethodSpec, PeftSpec
 
-EIGHT_BIT = 1 + 4 / 256
+BLOCK = 256
 MIN_8_BIT, MIN_PAGED = 4096, 100_000
-STATES: Mapping[str, int] = {"adam": 2, "lamb": 2, "ademamix": 3, "lion": 1, "rmsprop": 1, "adagrad": 1, "sgd": 0}
-"""Values that are remembered for each weight, by a part of the optimizer's name."""
+STATES: Mapping[str, int] = {"adamw": 2, "ademamix": 3, "lion": 1, "rmsprop": 1, "adagrad": 1, "sgd": 0}
+"""Values that are remembered for each weight, by how the optimizer's name begins. Others keep less of some weights, or
+come from packages of their own."""
 
 
 def optimizer_bytes(method: MethodSpec, shape: ModelShape, device: DeviceKind) -> tuple[Range, Range]:
@@ -25,16 +27,22 @@ def optimizer_bytes(method: MethodSpec, shape: ModelShape, device: DeviceKind) -
     name = method.training.optim
     if name == "auto":
         name = "paged_adamw_8bit" if device == "cuda" else "adamw_torch"
-    states = next((count for part, count in STATES.items() if part in name and "adafactor" not in name), None)
+    states = _states(name)
     is_paged = "paged" in name and device == "cuda"
     held = paged = 0.0
     for size, is_embedding in tensors(method, shape):
-        each = EIGHT_BIT if "8bit" in name and size >= MIN_8_BIT and not is_embedding else 4.0
-        taken = size * each * (2 if states is None else states)
+        in_8_bits = "8bit" in name and size >= MIN_8_BIT and not is_embedding
+        each = size + 4 * math.ceil(size / BLOCK) if in_8_bits else 4 * size
+        taken = each * (2 if states is None else states)
         held += taken
         paged += taken if is_paged and size >= MIN_PAGED else 0.0
     least = 0.0 if states is None else held - paged
     return Range(least, held, held), Range(0.0, paged, paged)
+
+
+def _states(name: str) -> int | None:
+    found = (count for start, count in STATES.items() if name.removeprefix("paged_").startswith(start))
+    return None if "4bit" in name or "anyprecision" in name else next(found, None)
 
 
 def tensors(method: MethodSpec, shape: ModelShape) -> Iterator[tuple[int, bool]]:
@@ -44,7 +52,9 @@ def tensors(method: MethodSpec, shape: ModelShape) -> Iterator[tuple[int, bool]]
         yield shape.head_parameters, False
         rest = shape.total_parameters - shape.embedding_parameters - shape.head_parameters - shape.linear_parameters
         # Norms and biases: each is small.
-        yield from ((min(rest, shape.hidden), False) for _ in range(max(1, rest // shape.hidden)))
+        norms, left = divmod(rest, shape.hidden)
+        yield from ((shape.hidden, False) for _ in range(norms))
+        yield left, False
         yield from ((linear.size, False) for linear in shape.linears)
         return
     peft = method.peft or PeftSpec()

@@ -37,7 +37,7 @@ class PhaseWork:
     method: str | None
     """None for the base model."""
     trials: int
-    """Trials, at most."""
+    """Trials: at most, or as many as a budget in tokens is expected to hold."""
     steps: Range
     """Optimizer steps of one trial."""
     train_tokens: Range

@@ -7,8 +7,8 @@ takes a handful of configs where all combinations would be thousands.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 
+from optuna.distributions import FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
 from sweep import space
@@ -59,19 +59,25 @@ def spread(
         if name.removeprefix(f"methods.{method}.") in keys
     }
     amounts = [amount(config) for config in _configs(own, method, searched)] or [amount(own)]
-    return min(amounts), sum(amounts) / len(amounts), max(amounts)
+    mean = sum(amounts) / len(amounts)
+    if math.prod(map(len, searched.values())) > MOST_POINTS:
+        # The least and the most may be among those that were left out.
+        of = ends(spec, method, amount)
+        amounts += [amount(of.least), amount(of.most)]
+    # A mean of equal amounts may be off by rounding.
+    return min(amounts), min(max(mean, min(amounts)), max(amounts)), max(amounts)
 
 
 def candidates(dimension: Dimension) -> tuple[ParamValue, ...]:
-    """All values of a choice; of a range, both ends and its middle."""
-    if dimension.values is not None:
-        return dimension.values
-    assert dimension.min is not None  # noqa: S101 - a dimension has values or both ends, as the study file checks
-    assert dimension.max is not None  # noqa: S101
-    low, high = dimension.min, dimension.max
-    middle = math.sqrt(low * high) if dimension.log and low > 0 else (low + high) / 2
-    whole = isinstance(low, int) and isinstance(high, int) and not isinstance(dimension.step, float)
-    return tuple(dict.fromkeys((low, round(middle) if whole else middle, high)))
+    """All values of a choice; of a range, both ends and its middle, of those that the search can choose."""
+    range_ = space.distribution("", dimension)
+    if dimension.values is not None or not isinstance(range_, IntDistribution | FloatDistribution):
+        return dimension.values or ()
+    low, high = range_.low, range_.high
+    middle = math.sqrt(low * high) if range_.log else (low + high) / 2
+    if range_.step is not None:
+        middle = low + round((middle - low) / range_.step) * range_.step
+    return tuple(dict.fromkeys((low, middle, high)))
 
 
 def filled(own: MethodSpec, method: str, params: Mapping[str, ParamValue]) -> MethodSpec | None:
@@ -83,8 +89,23 @@ def filled(own: MethodSpec, method: str, params: Mapping[str, ParamValue]) -> Me
 
 
 def _configs(own: MethodSpec, method: str, searched: Mapping[str, tuple[ParamValue, ...]]) -> Iterator[MethodSpec]:
-    combinations = product(*searched.values())
-    for _, values in zip(range(MOST_POINTS), combinations, strict=False):
-        config = filled(own, method, dict(zip(searched, values, strict=True)))
+    count = math.prod(len(values) for values in searched.values())
+    # The first and the last, and as many between them at equal distances, where there are too many.
+    taken = range(count) if count <= MOST_POINTS else [_spaced(place, count) for place in range(MOST_POINTS)]
+    for place in taken:
+        config = filled(own, method, _combination(searched, place))
         if config is not None:
             yield config
+
+
+def _spaced(place: int, count: int) -> int:
+    return round(place * (count - 1) / (MOST_POINTS - 1))
+
+
+def _combination(searched: Mapping[str, tuple[ParamValue, ...]], place: int) -> dict[str, ParamValue]:
+    """One of all combinations, by its number."""
+    params = {}
+    for name, values in searched.items():
+        place, chosen = divmod(place, len(values))
+        params[name] = values[chosen]
+    return params

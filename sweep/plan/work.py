@@ -1,19 +1,20 @@
 """How much a study will do: trials and tokens, by phase and method, before any of it is done.
 
-Steps are counted as transformers counts them. What the pruner will end is not known: between nothing and all that it
+What the pruner will end is not known: between nothing and all that it
 may end at its first rung. The expected number takes it at its word: the median rule ends half of what it may judge,
 halving and Hyperband keep one in `reduction_factor`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from evals.spec import GENERAL_TEXT, RENDERED_TASKS, TaskSpec
 from evals.tasks.paragraphs import read_paragraphs
 from sweep import space
 from sweep.data.prepared import Manifest
 from sweep.errors import InputError
-from sweep.plan.benchmarks import benchmark_items
+from sweep.plan.benchmarks import benchmark_items, items_asked, limited
 from sweep.plan.ranges import Range, total
 from sweep.plan.result import PhaseWork, ScoringWork
 from sweep.plan.space_ends import spread
@@ -23,26 +24,25 @@ from sweep.spec import MethodSpec, StudySpec, TrainingSpec
 
 LENGTH_KEYS = frozenset(
     f"training.{name}"
-    for name in ("num_train_epochs", "max_steps", "effective_batch_size", "per_device_train_batch_size", "max_length")
+    for name in ("num_train_epochs", "max_steps", "effective_batch_size", "per_device_train_batch_size")
 )
 """Searched keys that decide how much a trial trains."""
 MAX_RANKED_LABELS = 64
 """More labels than these are not ranked by likelihood (`evals.tasks.own`)."""
 
 
-def planned_steps(training: TrainingSpec, rows: int) -> int:
-    """Optimizer steps of a trial over so many rows, as transformers counts them."""
-    if training.max_steps is not None:
-        return training.max_steps
-    batches = math.ceil(rows / training.micro_batch_size)
-    return math.ceil(training.num_train_epochs * max(math.ceil(batches / training.gradient_accumulation_steps), 1))
-
-
 def train_tokens(training: TrainingSpec, lengths: RowLengths) -> float:
-    """Tokens of one trial, padding not counted: whole passes, or as many rows as its steps take."""
-    if training.max_steps is not None:
-        return training.max_steps * training.effective_batch_size * _mean(lengths, training)
-    return training.num_train_epochs * lengths.rows * _mean(lengths, training)
+    """Tokens of one trial, padding not counted."""
+    return rows_read(training, lengths.rows) * lengths.mean
+
+
+def rows_read(training: TrainingSpec, rows: int) -> int:
+    """Rows that a trial's steps take: whole passes, and of the last one as many as its steps hold.
+
+    The last step of a pass takes what is left of the rows, however few.
+    """
+    passes, steps = divmod(training.planned_steps(rows), training.steps_per_epoch(rows))
+    return passes * rows + min(steps * training.effective_batch_size, rows)
 
 
 def study_work(
@@ -71,15 +71,19 @@ def scoring_work(
 
 
 def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int:
-    """Trials that a method's search may run: what its budget allows, or all of a space that is smaller.
+    """Trials that a method's search will run: what its budget allows, or all of a space that is smaller.
 
-    Raises InputError where only hours bound the search: how many trials they hold shows when they run.
+    Of a budget in tokens, pruned trials leave more for others. Raises InputError where only hours bound the search: how
+    many trials they hold shows when they run.
     """
-    budget, size = spec.budget, space.size(space.for_method(spec, method))
-    bounds = [bound for bound in (budget.trials_per_method, size) if bound is not None]
-    if budget.tokens_per_method is not None:
+    bounds = [] if (counted := _counted_trials(spec, method)) is None else [counted]
+    if spec.budget.tokens_per_method is not None:
+        whole = spec.budget.tokens_per_method / trial_tokens
+        rule = _rule(spec, method)
+        if rule is not None and whole > rule.spared:
+            whole = rule.spared + (whole - rule.spared) / rule.trained
         # The trial that crosses the bound is finished.
-        bounds.append(max(1, math.ceil(budget.tokens_per_method / trial_tokens)))
+        bounds.append(max(1, math.ceil(whole)))
     if not bounds:
         raise InputError(
             f"budget: hours alone do not say how many trials {method} will run. Plan with a number of them, such as "
@@ -90,42 +94,87 @@ def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int:
 
 def share_trained(spec: StudySpec, method: str, trials: int) -> tuple[Range, Range]:
     """Shares of all trials' steps that are trained, and of trials that reach their end, under the pruner."""
-    pruner, validations = spec.pruner, spec.methods[method].training.validations
-    first = 1 + pruner.n_warmup_steps if pruner.name == "median" else 1
-    spared = pruner.n_startup_trials if pruner.name == "median" else 1
-    if pruner.name == "none" or first >= validations or trials <= spared:
+    rule = _rule(spec, method)
+    if rule is None or trials <= rule.spared:
         return Range.exactly(1), Range.exactly(1)
-    kept = spared / trials
-    survive = 0.5 if pruner.name == "median" else 1 / pruner.reduction_factor
-    rung = first / validations
-    expected = kept + (1 - kept) * (survive + (1 - survive) * rung)
-    return Range(kept + (1 - kept) * rung, expected, 1), Range(kept, kept + (1 - kept) * survive, 1)
+    kept = rule.spared / trials
+    trained = Range(kept + (1 - kept) * rule.rung, kept + (1 - kept) * rule.trained, 1)
+    return trained, Range(kept, kept + (1 - kept) * rule.survive, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How a pruner is taken to act."""
+
+    spared: int
+    """Trials that it lets run to their end, having nothing to compare them with."""
+    survive: float
+    """Share of the others that it keeps."""
+    rung: float
+    """Share of a trial's steps after which it may end it first."""
+
+    @property
+    def trained(self) -> float:
+        """Share of the others' steps that are trained, as expected."""
+        return self.survive + (1 - self.survive) * self.rung
+
+
+def _rule(spec: StudySpec, method: str) -> _Rule | None:
+    """The study's pruner; none where it ends nothing. At its last rung no trial is ended."""
+    pruner, validations = spec.pruner, spec.methods[method].training.validations
+    is_median = pruner.name == "median"
+    first = 1 + pruner.n_warmup_steps if is_median else 1
+    if pruner.name == "none" or first >= validations:
+        return None
+    survive = 0.5 if is_median else 1 / pruner.reduction_factor
+    return _Rule(max(1, pruner.n_startup_trials) if is_median else 1, survive, first / validations)
+
+
+def _counted_trials(spec: StudySpec, method: str) -> int | None:
+    """Trials by the budget's number of them and by the size of the space; none where neither bounds them."""
+    bounds = (spec.budget.trials_per_method, space.size(space.for_method(spec, method)))
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _method_work(
     spec: StudySpec, method: str, phase: str, lengths: Mapping[str, RowLengths], scoring: ScoringWork
 ) -> PhaseWork:
     def steps_of(config: MethodSpec) -> float:
-        return planned_steps(config.training, lengths["train"].rows)
+        return config.training.planned_steps(lengths["train"].rows)
 
     def tokens_of(config: MethodSpec) -> float:
         return train_tokens(config.training, lengths["train"])
 
+    def rungs_of(config: MethodSpec) -> float:
+        return min(config.training.validations, steps_of(config))
+
     is_search = phase == "search"
-    tokens = Range(*spread(spec, method, LENGTH_KEYS, tokens_of))
+    steps, tokens, rungs = (Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, rungs_of))
     trials = search_trials(spec, method, tokens.expected) if is_search else spec.budget.confirm_seeds
     trained, ended = share_trained(spec, method, trials) if is_search else (Range.exactly(1), Range.exactly(1))
-    validations = spec.methods[method].training.validations * lengths["validation"].tokens
+    all_tokens = _times(tokens, trained) * trials
     return PhaseWork(
         phase=phase,
         method=method,
         trials=trials,
-        steps=Range(*spread(spec, method, LENGTH_KEYS, steps_of)),
-        train_tokens=_times(tokens, trained) * trials,
-        validation_tokens=trained * (trials * validations),
+        steps=steps,
+        train_tokens=_within_budget(spec, method, tokens, all_tokens) if is_search else all_tokens,
+        validation_tokens=_times(rungs, trained) * (trials * lengths["validation"].tokens),
         scored=ended * trials,
         scoring=scoring,
     )
+
+
+def _within_budget(spec: StudySpec, method: str, trial: Range, trials: Range) -> Range:
+    """Tokens of a search that a budget in tokens ends, unless it runs out of trials or configs before."""
+    budget, counted = spec.budget.tokens_per_method, _counted_trials(spec, method)
+    if budget is None:
+        return trials
+    least, most = float(budget), budget + trial.high
+    if counted is not None:
+        least = min(least, trial.low * counted * share_trained(spec, method, counted)[0].low)
+        most = min(most, trial.high * counted)
+    return Range(least, min(max(trials.expected, least), most), most)
 
 
 def _base(phase: str, scoring: ScoringWork, repeat: int) -> PhaseWork:
@@ -137,23 +186,14 @@ def _times(one: Range, other: Range) -> Range:
     return Range(one.low * other.low, one.expected * other.expected, one.high * other.high)
 
 
-def _mean(lengths: RowLengths, training: TrainingSpec) -> float:
-    return min(lengths.mean, training.max_length)
-
-
 def _items(task: TaskSpec, spec: StudySpec, rows: int, known: Mapping[str, int]) -> int | None:
     if task.task in RENDERED_TASKS:
-        return limited(rows, task.limit)
+        return items_asked((rows,), task)
     if task.task == GENERAL_TEXT and not isinstance(spec.evaluation.general_text, str):
-        return limited(len(read_paragraphs(None)), task.limit)
-    return known.get(task.task) or benchmark_items(task)
-
-
-def limited(rows: int, limit: float | None) -> int:
-    """Rows that a limit leaves, as lm-evaluation-harness counts them."""
-    if limit is None:
-        return rows
-    return math.ceil(rows * limit) if limit < 1 else min(rows, int(limit))
+        return items_asked((len(read_paragraphs(None)),), task)
+    listed = benchmark_items(task)
+    # An earlier run may have asked fewer than this study will.
+    return known.get(task.task) if listed is None else listed
 
 
 def _own_tokens(task: TaskSpec, spec: StudySpec, rows: RowLengths, manifest: Manifest) -> tuple[Range, Range]:

@@ -47,7 +47,7 @@ def sft_config(  # noqa: PLR0913
         output_dir=str(output),
         max_steps=training.max_steps or -1,
         per_device_train_batch_size=training.micro_batch_size,
-        lr_scheduler_kwargs=schedule_arguments(training, planned_steps(training, rows)),
+        lr_scheduler_kwargs=schedule_arguments(training, training.planned_steps(rows)),
         optim=resolve_optim(training.optim, device),
         # Autocast, for every method alike: adapters and fully trained weights are float32 underneath.
         bf16=dtype == torch.bfloat16,
@@ -96,12 +96,3 @@ def schedule_arguments(training: TrainingSpec, steps: int) -> dict[str, Scalar]:
         if name.endswith("_steps") and isinstance(value, float) and value < 1:
             given[name] = math.ceil(value * steps)
     return given
-
-
-def planned_steps(training: TrainingSpec, rows: int) -> int:
-    """Optimizer steps of a trial over so many rows, as transformers counts them."""
-    if training.max_steps is not None:
-        return training.max_steps
-    batches = math.ceil(rows / training.micro_batch_size)
-    steps_per_epoch = max(math.ceil(batches / training.gradient_accumulation_steps), 1)
-    return math.ceil(training.num_train_epochs * steps_per_epoch)

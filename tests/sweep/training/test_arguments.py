@@ -7,7 +7,6 @@ from sweep.errors import MachineError
 from sweep.spec import TrainingSpec
 from sweep.training.arguments import (
     SAME_NAME,
-    planned_steps,
     resolve_optim,
     schedule_arguments,
     sft_config,
@@ -106,4 +105,4 @@ def test_schedules_get_the_arguments_that_transformers_demands() -> None:
     ],
 )
 def test_planned_steps(settings, rows, steps) -> None:
-    assert planned_steps(TrainingSpec(**settings), rows) == steps
+    assert TrainingSpec(**settings).planned_steps(rows) == steps
