@@ -26,6 +26,7 @@ KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 OUTPUTS = frozenset({"o_proj", "out_proj", "c_proj", "dense", "wo", "down_proj", "fc2", "w2", "dense_4h_to_h"})
 """Names of linears that end a part of a layer."""
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+FILE_INSTEAD = "Where the model is not at hand, its config.json is enough: give it with --model-config FILE."
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StrictDataclassError)
 """What transformers raises where a configuration is none, lacks something, or has a value that no model can have."""
 
@@ -41,11 +42,12 @@ def inspect_model(model: ModelSpec, *, cache: Path, config_file: Path | None = N
         with torch.device("meta"):
             built = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
         return shape_of(built)
+    except ModelError as error:
+        raise ModelError(f"{error} {FILE_INSTEAD}") from error
     except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{model.model_name_or_path}: its configuration cannot be read here: {reason}. Where the model is not at "
-            "hand, its config.json is enough: give it with --model-config FILE."
+            f"{model.model_name_or_path}: its configuration cannot be read here: {reason}. {FILE_INSTEAD}"
         ) from error
 
 
