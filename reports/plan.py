@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evals.result import Metric
+from evals.spec import GENERAL_TEXT
 from reports.gather import gather
 from reports.power import CORRELATION, Power, metric_power, proportion_power, seed_deviation
 from sweep.errors import RunDirectoryError
@@ -33,22 +34,25 @@ def detectable_differences(spec: StudySpec, plan: StudyPlan, run: Path) -> list[
         if not items:
             continue
         names = _metrics(task, spec, metrics)
-        found += [_scored(name, metrics[name], items, spec, finalists) for name in names] or [
-            _unscored(task, items, spec)
-        ]
+        scored = [_scored(name, metrics[name], items, spec, finalists) for name in names]
+        # A loss has no worst case: until the base model has been scored on it, nothing tells how it scatters.
+        unscored = [] if names or task == GENERAL_TEXT else [_unscored(task, items, spec)]
+        found += [row for row in (*scored, *unscored) if row is not None]
     return found
 
 
 def _scored(
     name: str, metric: Metric, items: int, spec: StudySpec, finalists: Sequence[Sequence[TrialRecord]]
-) -> Detectable:
-    """A metric that the base model has been scored on."""
+) -> Detectable | None:
+    """A metric that the base model has been scored on; none where its error is not known, nor a worst case of it."""
     seeds = max(1, spec.budget.confirm_seeds)
     deviation = seed_deviation([_scores(records, name) for records in finalists])
     seed_sd = deviation or 0.0
     power = metric_power(metric, items, seeds, seed_sd=seed_sd)
     basis = f"answers scatter as the base model's, which scores {metric.value:.3g}"
     if power is None or power.variance == 0:
+        if not _is_share(metric):
+            return None
         power, basis = proportion_power(items, seeds, seed_sd=seed_sd), WORST
     noise = NO_SEEDS if deviation is None else f"seeds scatter by {deviation:.3g}, as finalists did"
     assumptions = f"{basis}; answers correlate at {CORRELATION}; {noise}."
@@ -74,10 +78,14 @@ def _row(metric: str, power: Power, assumptions: str, *, is_share: bool = True) 
 
 
 def _metrics(task: str, spec: StudySpec, metrics: Mapping[str, Metric]) -> list[str]:
-    """The task's metrics that decide something: the objective, and the first that is a share of items."""
+    """The task's metrics that decide something: the objective, and the first that is a share of items.
+
+    A task that has neither is shown by its first metric.
+    """
     own = [name for name in metrics if name.partition("/")[0] == task]
     shares = [name for name in own if _is_share(metrics[name])]
-    return list(dict.fromkeys([*(name for name in own if name == spec.objective.metric), *shares[:1]]))
+    decisive = [*(name for name in own if name == spec.objective.metric), *shares[:1]]
+    return list(dict.fromkeys(decisive or own[:1]))
 
 
 def _is_share(metric: Metric) -> bool:

@@ -1,5 +1,6 @@
 """A plan as a person reads it in a terminal."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -12,6 +13,7 @@ from sweep.plan.ranges import Range
 from sweep.plan.result import Detectable, Fit, PhaseWork, StudyPlan
 
 GIGABYTE = 10**9
+SMALL = 0.1
 VERDICTS: dict[Fit, str] = {
     "fits": "fits",
     "likely": "fits, as expected",
@@ -23,7 +25,15 @@ VERDICTS: dict[Fit, str] = {
 
 def plan_view(plan: StudyPlan) -> RenderableType:
     """Everything that a plan says, the parts that are empty left out."""
-    return Group(*_parts(plan))
+    return Group(*(shown for part in _parts(plan) for shown in _untitled(part)))
+
+
+def _untitled(part: RenderableType) -> Iterator[RenderableType]:
+    """A title above its table: in the table it would be broken at the table's width."""
+    if isinstance(part, Table) and part.title is not None:
+        yield Text(str(part.title), style="bold")
+        part.title = None
+    yield part
 
 
 def _parts(plan: StudyPlan) -> Iterator[RenderableType]:
@@ -105,11 +115,11 @@ def hours_table(plan: StudyPlan) -> Table:
     table = _table(f"Hours of one device, from {plan.timed_from}", ("phase", "method"), ("hours", "low to high"))
     for phase in plan.hours:
         known = phase.hours
-        cells = ("not known", "") if known is None else (f"{known.expected:.2f}", _low_to_high(known, unit=1))
+        cells = ("not known", "") if known is None else (_short(known.expected), _low_to_high(known, unit=1))
         table.add_row(phase.phase, _method(phase.method), *cells)
     for name, found in (("all", plan.total_hours), (f"cost, {escape(plan.currency)}", plan.cost)):
         if found is not None:
-            table.add_row(name, "", f"{found.expected:.2f}", _low_to_high(found, unit=1))
+            table.add_row(name, "", _short(found.expected), _low_to_high(found, unit=1))
     return table
 
 
@@ -141,7 +151,7 @@ def checks_table(plan: StudyPlan) -> Table:
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str], remarks: Sequence[str] = ()) -> Table:
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for name in words:
         table.add_column(name, no_wrap=True)
     for name in numbers:
@@ -181,7 +191,11 @@ def _gigabytes(amount: float) -> str:
 
 
 def _short(amount: float) -> str:
-    return "0" if amount == 0 else f"{amount:.2f}" if amount < 10 else f"{amount:.1f}"  # noqa: PLR2004
+    """Two places after the point, and of less than a tenth as many as show two digits."""
+    if amount == 0:
+        return "0"
+    places = max(2, 1 - math.floor(math.log10(abs(amount)))) if abs(amount) < SMALL else 2
+    return f"{amount:.{places}f}" if amount < 10 else f"{amount:.1f}"  # noqa: PLR2004
 
 
 def _count(amount: float) -> str:

@@ -44,7 +44,9 @@ class Rates:
 def earlier_records(runs: Path, model: ModelSpec, device: Device) -> list[TrialRecord]:
     """Records of all run directories below `runs` that ran this model on such a device."""
     found = []
-    for path in sorted(runs.glob("*/**/record.json")):
+    # MLflow keeps a copy of each record beside the run directories.
+    directories = sorted(path.parent for path in runs.glob("*/study.yaml"))
+    for path in (record for directory in directories for record in sorted(directory.glob("**/record.json"))):
         try:
             record = read_record(path)
         except RunDirectoryError:
@@ -167,8 +169,12 @@ def _read_token(record: TrialRecord, validation_tokens: Mapping[str, int]) -> It
 
 def _fixed(record: TrialRecord) -> float:
     tasks = 0.0 if record.evaluation is None else sum(record.evaluation.seconds.values())
-    beside = max(0.0, record.seconds.get("score", 0.0) - tasks * record.config.repeat)
-    return record.seconds.get("load", 0.0) + record.seconds.get("save", 0.0) + beside
+    asked = tasks * record.config.repeat
+    beside = max(0.0, record.seconds.get("score", 0.0) - asked)
+    parts = record.seconds.get("load", 0.0) + record.seconds.get("save", 0.0) + beside
+    # A trial also hashes its weights, writes files and frees memory, of which only its total tells.
+    rest = record.seconds_total - record.seconds.get("train", 0.0) - record.seconds.get("validate", 0.0) - asked
+    return max(parts, rest)
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from evals.errors import ModelError
 from evals.models.source import find_source
@@ -24,25 +26,29 @@ KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 OUTPUTS = frozenset({"o_proj", "out_proj", "c_proj", "dense", "wo", "down_proj", "fc2", "w2", "dense_4h_to_h"})
 """Names of linears that end a part of a layer."""
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+FILE_INSTEAD = "Where the model is not at hand, its config.json is enough: give it with --model-config FILE."
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StrictDataclassError)
+"""What transformers raises where a configuration is none, lacks something, or has a value that no model can have."""
 
 
 def inspect_model(model: ModelSpec, *, cache: Path, config_file: Path | None = None) -> ModelShape:
     """How the study's model is built. `config_file` is a config.json to read instead of the model's own.
 
-    Raises ModelError where there is no configuration, or none that transformers knows.
+    Raises ModelError where there is no configuration, none that transformers knows, or one of layers without attention.
     """
     try:
         config = _config_of(config_file) if config_file is not None else _config(model, cache)
         # From a configuration there are no weights to keep: only their shapes.
         with torch.device("meta"):
             built = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+        return shape_of(built)
+    except ModelError as error:
+        raise ModelError(f"{error} {FILE_INSTEAD}") from error
+    except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{model.model_name_or_path}: its configuration cannot be read here: {reason}. Where the model is not at "
-            "hand, its config.json is enough: give it with --model-config FILE."
+            f"{model.model_name_or_path}: its configuration cannot be read here: {reason}. {FILE_INSTEAD}"
         ) from error
-    return shape_of(built)
 
 
 def inspect_if_known(model: ModelSpec, *, cache: Path) -> ModelShape | None:
@@ -97,18 +103,22 @@ def _config(model: ModelSpec, cache: Path) -> PretrainedConfig:
 
 def _config_of(file: Path) -> PretrainedConfig:
     fields = json.loads(file.read_text("utf-8"))
+    if not isinstance(fields, dict) or "model_type" not in fields:
+        raise ValueError(f"{file} has no model_type")
     return AutoConfig.for_model(**fields)
 
 
 def _linears(model: PreTrainedModel, head: torch.nn.Module | None) -> tuple[Linear, ...]:
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    return tuple(
-        Linear(name, module.in_features, module.out_features, _layer_of(name), _reads(name)) for name, module in found
-    )
+    """Linears of both classes that PEFT adapts and bitsandbytes quantizes; GPT-2's are the second."""
+    found = []
+    for name, module in model.named_modules():
+        if module is head:
+            continue
+        if isinstance(module, torch.nn.Linear):
+            found.append(Linear(name, module.in_features, module.out_features, _layer_of(name), _reads(name)))
+        elif isinstance(module, Conv1D):
+            found.append(Linear(name, module.nx, module.nf, _layer_of(name), _reads(name)))
+    return tuple(found)
 
 
 def _layer_of(name: str) -> int | None:

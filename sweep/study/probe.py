@@ -6,8 +6,9 @@ records tell what any trial's record tells. Nothing of it goes into a run direct
 
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from evals.models.source import local_model
 from evals.spec import RENDERED_TASKS, TaskSpec
@@ -16,7 +17,8 @@ from sweep.events import OnEvent
 from sweep.pool.local import LocalPool
 from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
-from sweep.spec import StudySpec
+from sweep.selection import tasks_of
+from sweep.spec import EvaluationSpec, StudySpec
 from sweep.store import RunDirectory, TrialDirectory
 from sweep.study.dispatch import Dispatcher
 from sweep.study.sources import ListSource
@@ -27,6 +29,8 @@ PROBE_STEPS = 4
 """Optimizer steps; the first is left out, as it loads kernels and makes the optimizer's states."""
 PROBE_ITEMS = 4
 """Items of each task; of the user's own rows a whole batch, as one of a batch that is not full takes longer."""
+
+PHASES: tuple[Literal["search"], Literal["confirm"]] = ("search", "confirm")
 
 
 def probe(  # noqa: PLR0913
@@ -59,21 +63,24 @@ def probe(  # noqa: PLR0913
 
 
 def _short(spec: StudySpec, method: str, data_root: Path) -> TrialConfig:
-    """The method's own settings for a few steps, one validation, and a few items of each task of the confirm phase."""
+    """The method's own settings for a few steps, one validation, and a few items of each task of either phase."""
     config = configure(spec, method, {}, phase="search", number=0, seed=spec.seed, data_root=data_root)
     own = spec.methods[method]
     training = own.training.model_copy(update={"max_steps": PROBE_STEPS, "validations": 1})
     return config.model_copy(
         update={
             "method_spec": own.model_copy(update={"training": training}),
-            "tasks": _few_items(spec.evaluation.confirm or spec.evaluation.search, spec.evaluation.scoring.batch_size),
+            "tasks": _few_items(spec.evaluation),
         }
     )
 
 
-def _few_items(tasks: Sequence[TaskSpec], batch_size: int) -> tuple[TaskSpec, ...]:
-    limits = {task.task: max(PROBE_ITEMS, batch_size if task.task in RENDERED_TASKS else 0) for task in tasks}
-    return tuple(task.model_copy(update={"limit": limits[task.task]}) for task in tasks)
+def _few_items(evaluation: EvaluationSpec) -> tuple[TaskSpec, ...]:
+    """Any items will do to time a task, so that no task is divided; where both phases ask it, as confirm does."""
+    asked = {task.task: task for phase in PHASES for task in tasks_of(evaluation, phase)}
+    batch = evaluation.scoring.batch_size
+    limits = {name: max(PROBE_ITEMS, batch if name in RENDERED_TASKS else 0) for name in asked}
+    return tuple(task.model_copy(update={"limit": limits[name], "portion": None}) for name, task in asked.items())
 
 
 def _data_for(spec: StudySpec, cache: Path, config: TrialConfig) -> PrepareData:
