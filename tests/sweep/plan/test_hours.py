@@ -214,6 +214,8 @@ def test_a_record_counts_for_the_device_that_it_ran_on(gpu: str, device: Device,
 
 
 def put(run: RunDirectory, made: TrialRecord) -> None:
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.study_file.touch()
     write_config(run.directory_of(made.config), made.config)
     write_record(run.directory_of(made.config), made)
 
