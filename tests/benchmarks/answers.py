@@ -38,6 +38,13 @@ class Differences:
     parted: list[tuple[str, str, str]] = field(default_factory=list)
     """Prompt and the two texts, where they differ; each prompt once."""
 
+    def add(self, other: "Differences") -> None:
+        """Count those of other items too."""
+        for name in ("items", "flipped", "flipped_ties", "texts", "text_ties", "unexplained"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.deviation = max(self.deviation, other.deviation)
+        self.parted += other.parted
+
     @property
     def is_none(self) -> bool:
         """Whether every choice, text and score is the same."""

@@ -44,6 +44,21 @@ class Comparison:
         rates = f"{found.items / ours:9.2f} | {found.items / theirs:9.2f} | {theirs / ours:5.2f}x"
         return f"| {self.name:50} | {found.items:5} | {rates} | {found.deviation:.1e} | {found} |"
 
+    @classmethod
+    def read(cls, line: str) -> "Comparison":
+        values = json.loads(line)
+        return cls(**values | {"differences": Differences(**values["differences"])})
+
+
+def total(shares: list[Comparison]) -> Comparison:
+    """Shares of one part, measured one by one, as one measurement; repetitions are added up in their order."""
+    differences = Differences()
+    for share in shares:
+        differences.add(share.differences)
+    ours = [sum(turn) for turn in zip(*(share.ours_seconds for share in shares), strict=True)]
+    theirs = [sum(turn) for turn in zip(*(share.theirs_seconds for share in shares), strict=True)]
+    return Comparison(f"{len(shares)} shares: {shares[0].name}", ours, theirs, differences)
+
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,6 +67,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--subjects", type=int, default=57, help="MMLU subjects, spread evenly over the alphabet")
+    parser.add_argument("--share", default="1/1", help="of the subjects: 2/6 is every sixth from the second on")
     parser.add_argument("--questions", type=int, default=12, help="questions a subject")
     parser.add_argument("--pooled-questions", type=int, default=40, help="with questions borrowed from other subjects")
     parser.add_argument("--problems", type=int, default=32, help="GSM8K problems")
@@ -59,7 +75,8 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--parts", nargs="*", default=DEFAULT_PARTS, choices=PARTS)
-    parser.add_argument("--json", action="store_true", help="a last line for programs")
+    parser.add_argument("--save", type=Path, help="add what was measured to this file, a line for each part")
+    parser.add_argument("--sum", type=Path, help="measure nothing: one row for the shares saved in this file")
     return parser.parse_args(arguments)
 
 
@@ -69,17 +86,22 @@ def main() -> None:
     if os.environ.get("SCORING_BENCHMARK") == "inside":
         run(options)
         return
+    if options.sum:
+        say(total([Comparison.read(line) for line in options.sum.read_text(encoding="utf-8").splitlines()]).line())
+        return
     here = [part for part in options.parts if part != POOLED]
     with tempfile.TemporaryDirectory() as scratch:
         # A cache of its own for each root: `datasets` would mix them up.
-        codes = [start(options.data, here, Path(scratch) / "cache")] if here else []
+        codes = [start(options, options.data, here, Path(scratch) / "cache")] if here else []
         if POOLED in options.parts:
             pool(options.data / "cais" / "mmlu", Path(scratch) / "pooled" / "cais" / "mmlu", options.pooled_questions)
-            codes.append(start(Path(scratch) / "pooled", [POOLED], Path(scratch) / "pooled-cache"))
+            codes.append(start(options, Path(scratch) / "pooled", [POOLED], Path(scratch) / "pooled-cache"))
     raise SystemExit(max(codes))
 
 
-def start(data: Path, parts: list[str], cache: Path) -> int:
+def start(options: argparse.Namespace, data: Path, parts: list[str], cache: Path) -> int:
+    # It runs elsewhere: what it writes is named from here.
+    saving = ["--save", str(options.save.resolve())] if options.save else []
     environment = os.environ | {
         "SCORING_BENCHMARK": "inside",
         "HF_HUB_OFFLINE": "1",
@@ -87,7 +109,7 @@ def start(data: Path, parts: list[str], cache: Path) -> int:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
-    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--parts", *parts]
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], *saving, "--parts", *parts]
     return subprocess.run(command, cwd=data, env=environment, check=False).returncode
 
 
@@ -127,8 +149,9 @@ def run(options: argparse.Namespace) -> None:
     for name in options.parts:
         found.append(parts[name](options))
         say(found[-1].line())
-    if options.json:
-        say(json.dumps([asdict(comparison) for comparison in found]))
+    if options.save:
+        with options.save.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(asdict(comparison)) + "\n" for comparison in found)
 
 
 def task(name: str, limit: int, num_fewshot: int | None = None):
@@ -154,7 +177,9 @@ def machine() -> str:
 
 def mmlu(options: argparse.Namespace, questions: int) -> Comparison:
     known = subjects_in(Path("cais/mmlu"))
-    subjects = [known[place * len(known) // options.subjects] for place in range(options.subjects)]
+    spread = [known[place * len(known) // options.subjects] for place in range(options.subjects)]
+    share, shares = (int(part) for part in options.share.split("/"))
+    subjects = spread[share - 1 :: shares]
     tasks = [task(f"mmlu_{subject}", questions, 5) for subject in subjects]
     return against_stock(options, f"MMLU 5-shot, {len(tasks)} subjects of {questions}", tasks)
 
