@@ -28,7 +28,7 @@ class Failure(Spec):
 
 
 class Memory(Spec):
-    """Peak memory of a trial, in bytes."""
+    """Peak memory of a trial, in bytes; of all trials together where several shared the device."""
 
     host_bytes: int
     """Peak resident memory of the worker process."""
@@ -49,6 +49,18 @@ class DeviceUse(Spec):
     """Energy that the device took meanwhile, whatever else ran on it; none where the machine does not tell."""
     energy_source: Literal["nvml", "rapl"] | None = None
     """Where that was read: NVIDIA's driver for the GPU, or Intel's and AMD's counters for the CPU packages."""
+
+
+class Sharing(Spec):
+    """How a trial shared its device with others that were trained and scored at the same time.
+
+    Its seconds are then its part of the device's, so that those of all trials add up to what the device was held for.
+    """
+
+    lanes: float = Field(ge=1)
+    """Trials that were trained at the same time, itself included: the mean over its steps."""
+    elapsed_seconds: float = Field(ge=0)
+    """Wall time from its start to its end."""
 
 
 class TrainingResult(Spec):
@@ -116,6 +128,8 @@ class TrialRecord(Spec):
     """Tokens trained on, however the trial ended; none in records of older versions."""
     device: DeviceUse | None = None
     """What it ran on; none where its worker died."""
+    sharing: Sharing | None = None
+    """How it shared the device; none where it had it to itself."""
     data_sha256: Mapping[str, str] = {}
     """Fingerprint of the rows of each split."""
     environment: Mapping[str, str] = {}

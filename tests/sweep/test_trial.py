@@ -13,13 +13,14 @@ from evals.errors import ModelError
 from evals.models.load import load_tokenizer
 from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
+from sweep.course import failure_of
 from sweep.data.prepare import PreparedData, prepare
 from sweep.errors import TrialError
 from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.spec import DataSpec, MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import TrialDirectory
-from sweep.trial import failure_of, run_trial
+from sweep.trial import run_trial
 
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
