@@ -1,0 +1,363 @@
+"""Many adapter trials trained at once over one frozen base model, each as if it were alone.
+
+One round reads one micro-batch of every lane: their rows stand behind each other in one packed row, attend only within
+themselves, and meet their own adapter in every layer. A lane whose window of accumulated micro-batches is full steps
+its own optimizer. How many lanes share a forward (the width) is found out from real rounds; lanes beyond it follow in
+further forwards of the same round.
+
+What goes wrong in one lane stays there. Where memory runs out, or one lane's numbers are infinite and may have spoiled
+its neighbours' gradients, the windows concerned are read again, narrower or alone: nothing has been stepped by then.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from evals.spec import ModelSpec
+from sweep.errors import TrialError
+from sweep.models import release_memory
+from sweep.record import TrainingResult
+from sweep.training.lanes import attention
+from sweep.training.lanes.fitness import refuse_misfit
+from sweep.training.lanes.lane import Lane, LaneJob
+from sweep.training.lanes.loss import TokenLoss
+from sweep.training.lanes.packed import Packed, Row, Share
+from sweep.training.lanes.seats import make_adapters, save_adapters
+from sweep.training.lanes.stacks import Stacks
+from sweep.training.lanes.width import Width
+from sweep.training.rows import Rows, labels_of
+from sweep.training.solo import TrainingOutcome
+
+VALIDATION_TOKENS = 2048
+"""Tokens of validation rows that are read at a time, in all lanes together."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEnd:
+    """A trial has left its seat: it has an outcome, or an error."""
+
+    lane: int
+    outcome: TrainingOutcome | None
+    error: BaseException | None
+
+
+class Lanes:
+    """Seats for trials over one base model."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prepared: Rows,
+        *,
+        model: ModelSpec,
+        device: torch.device,
+        width: int | None = None,
+    ) -> None:
+        """`base` is frozen and as `load_for_training` gives it; `width` fixes how many lanes share a forward.
+
+        Raises LanesUnfitError where the base model computes in a way that lanes do not follow.
+        """
+        self._base = base
+        self._tokenizer = tokenizer
+        self._prepared = prepared
+        self._model = model
+        self._device = device
+        self._dtype: torch.dtype = getattr(torch, model.dtype)
+        self._stacks = Stacks(base, self._dtype)
+        self._width = Width(width)
+        self._lanes: dict[int, Lane] = {}
+        self._alone: set[int] = set()
+        self._seated_so_far = 0
+        self._moved = False
+        self._raw = {split: _read(prepared, split) for split in ("train", "validation")}
+        self._attention = base.config._attn_implementation  # noqa: SLF001
+        self._was_training = base.training
+        base.requires_grad_(requires_grad=False)
+        base.train()
+        base.config._attn_implementation = attention.NAME  # noqa: SLF001
+        try:
+            with self._computing():
+                refuse_misfit(base, self._attention, attention.NAME)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def seated(self) -> int:
+        """Lanes that are taken."""
+        return len(self._lanes)
+
+    @property
+    def width(self) -> int | None:
+        """Lanes that share a forward; none before it has been found."""
+        return self._width.found
+
+    def seat(self, job: LaneJob) -> int:
+        """Give a trial a lane, and its number. Raises TrialError where its adapter does not fit the model."""
+        number = self._seated_so_far
+        self._seated_so_far += 1
+        adapters, start = make_adapters(self._base, job.method, self._model, seed=job.seed, lane=number)
+        lane = Lane(
+            job,
+            adapters,
+            start,
+            self._rows("train", job),
+            dtype=self._dtype,
+            device=self._device,
+            validates=bool(self._raw["validation"]),
+        )
+        self._lanes[number] = lane
+        self._moved = True
+        return number
+
+    def step(self) -> list[LaneEnd]:
+        """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever."""
+        ends: list[LaneEnd] = []
+        for number, lane in list(self._lanes.items()):
+            if lane.is_late:
+                late = TrialError("deadline", "The trial ran past its deadline while training.")
+                ends.append(self._remove(number, late))
+        self._arrange()
+        for group in self._groups():
+            self._read_group(group, ends)
+        self._validate(ends)
+        for number, lane in list(self._lanes.items()):
+            if lane.is_done:
+                ends.append(self._finish(number))
+        return ends
+
+    def close(self) -> None:
+        """Leave the base model as it was; trials that are still seated are given up."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+        self._stacks.detach()
+        self._base.config._attn_implementation = self._attention  # noqa: SLF001
+        self._base.train(self._was_training)
+
+    def _rows(self, split: str, job: LaneJob) -> list[Row]:
+        """A split's rows as this trial reads them: cut to its length, labelled where it learns."""
+        training = job.method.training
+        only = training.completion_only_loss or split == "validation"
+        return [
+            Row(ids[: training.max_length], labels_of(ids, mask if only else None)[: training.max_length])
+            for ids, mask in self._raw[split]
+        ]
+
+    def _arrange(self) -> None:
+        """Put the adapters of lanes that have come or gone into place, before anything is read."""
+        if self._moved:
+            self._stacks.arrange([lane.adapters for lane in self._lanes.values()])
+            self._width.reconsider(len(self._lanes))
+            self._moved = False
+
+    def _groups(self) -> list[list[int]]:
+        """Lanes that share a forward; one that may have been spoiled by its neighbours goes alone once."""
+        together = [number for number in self._lanes if number not in self._alone]
+        width = self._width.next(len(together))
+        groups = [together[start : start + width] for start in range(0, len(together), width)]
+        return groups + [[number] for number in self._lanes if number in self._alone]
+
+    def _read_group(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
+        self._arrange()
+        began = time.monotonic()
+        packed = Packed([self._lanes[number].share for number in group], self._device)
+        try:
+            losses = self._differentiate(packed)
+        except torch.OutOfMemoryError as error:
+            self._narrow(group, error, ends)
+            return
+        seconds = time.monotonic() - began
+        self._width.note(len(group), packed.size, seconds)
+        for number, size, loss in zip(group, packed.lane_lengths, losses, strict=True):
+            lane = self._lanes[number]
+            lane.train_seconds += seconds * size / packed.size
+            if lane.take(loss):
+                self._take_step(number, len(group), ends)
+
+    def _differentiate(self, packed: Packed) -> list[float]:
+        """Losses by share; gradients are added to the stacks."""
+        adapters = [self._lanes[share.lane].adapters for share in packed.shares]
+        with self._stacks.reading(packed, adapters, trains=True):
+            with self._computing():
+                total, losses = self._losses(packed)
+            total.backward()
+        return [float(loss) for loss in packed.lane_sums(losses * packed.weights).tolist()]
+
+    def _losses(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+        with attention.rows_of(packed.row_lengths, self._device):
+            hidden = self._base.base_model(
+                input_ids=packed.ids, position_ids=packed.positions, use_cache=False
+            ).last_hidden_state
+        head = self._base.get_output_embeddings()
+        total, losses = TokenLoss.apply(hidden[0, packed.learned], head.weight, packed.targets, packed.weights)
+        return total, losses
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+            yield
+
+    def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
+        """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
+        if len(group) == 1:
+            ends.append(self._remove(group[0], error))
+        else:
+            self._width.limit(len(group) // 2)
+        for number in group:
+            if number in self._lanes:
+                self._lanes[number].rewind()
+        del error
+        release_memory()
+
+    def _take_step(self, number: int, company: int, ends: list[LaneEnd]) -> None:
+        lane = self._lanes[number]
+        began = time.monotonic()
+        norm = lane.gradient_norm()
+        if not (math.isfinite(norm) and math.isfinite(lane.loss_so_far)) and company > 1:
+            # Whose numbers these are is known only once it has been read alone.
+            self._alone.add(number)
+            lane.rewind()
+            return
+        self._alone.discard(number)
+        try:
+            lane.finish_step(norm)
+            lane.open_next_window()
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            ends.append(self._remove(number, error))
+        lane.train_seconds += time.monotonic() - began
+        self._stacks.forget_casts()
+
+    def _validate(self, ends: list[LaneEnd]) -> None:
+        """Take the validation loss of every lane that has reached a rung."""
+        due = [number for number, lane in self._lanes.items() if lane.is_at_rung]
+        if not due:
+            return
+        self._arrange()
+        began = time.monotonic()
+        losses = self._validation_losses(due)
+        vocabulary = self._base.config.get_text_config().vocab_size
+        each = (time.monotonic() - began) / len(due)
+        for number, loss in zip(due, losses, strict=True):
+            lane = self._lanes[number]
+            lane.validation_seconds += each
+            try:
+                lane.take_rung(loss, vocabulary)
+            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+                ends.append(self._remove(number, error))
+
+    @torch.no_grad()
+    def _validation_losses(self, numbers: Sequence[int]) -> list[float]:
+        """Mean loss per learned token of each lane, in groups as wide as forwards are."""
+        losses: list[float] = []
+        width = self._width.found or len(numbers)
+        self._base.eval()
+        try:
+            for start in range(0, len(numbers), width):
+                losses += self._validation_losses_of(numbers[start : start + width])
+        finally:
+            self._base.train()
+        return losses
+
+    def _validation_losses_of(self, group: Sequence[int]) -> list[float]:
+        rows = [sorted(self._rows("validation", self._lanes[n].job), key=lambda row: -len(row.tokens)) for n in group]
+        adapters = [self._lanes[number].adapters for number in group]
+        sums = torch.zeros(len(group), dtype=torch.float64, device=self._device)
+        for places in _chunks([len(row.tokens) for row in rows[0]], VALIDATION_TOKENS // len(group)):
+            shares = [Share(n, [own[place] for place in places], 1.0) for n, own in zip(group, rows, strict=True)]
+            packed = Packed(shares, self._device)
+            with self._stacks.reading(packed, adapters, trains=False), self._computing():
+                _, found = self._losses(packed)
+            sums += packed.lane_sums(found)
+        counts = [sum(row.learned for row in own) for own in rows]
+        if not all(counts):
+            raise ValueError("the validation rows hold no completion token.")
+        return [float(total) / count for total, count in zip(sums.tolist(), counts, strict=True)]
+
+    def _finish(self, number: int) -> LaneEnd:
+        lane = self._lanes[number]
+        began = time.monotonic()
+        output = lane.job.output
+        scratch = output.with_name(f".{output.name}.partial")
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not lane.pruned:
+                scratch.mkdir(parents=True)
+            sha256 = save_adapters(
+                self._base,
+                lane.job.method,
+                self._model,
+                lane.adapters,
+                seed=lane.job.seed,
+                to=None if lane.pruned else scratch,
+            )
+            if not lane.pruned:
+                self._tokenizer.save_pretrained(scratch)
+                shutil.rmtree(output, ignore_errors=True)
+                scratch.rename(output)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            shutil.rmtree(scratch, ignore_errors=True)
+            return self._remove(number, error)
+        self._drop(number)
+        return LaneEnd(number, _outcome(lane, sha256, time.monotonic() - began), None)
+
+    def _remove(self, number: int, error: BaseException) -> LaneEnd:
+        self._drop(number)
+        return LaneEnd(number, None, error)
+
+    def _drop(self, number: int) -> None:
+        self._lanes.pop(number).close()
+        self._alone.discard(number)
+        self._moved = True
+
+
+def _read(prepared: Rows, split: str) -> list[tuple[list[int], list[int]]]:
+    """Tokens and completion masks of a split's rows."""
+    rows = prepared.dataset(split).with_format(None)  # type: ignore[arg-type]
+    if len(rows) == 0:
+        return []
+    return list(zip(rows["input_ids"], rows["completion_mask"], strict=True))
+
+
+def _chunks(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Places of rows in chunks of about so many tokens."""
+    chunk: list[int] = []
+    held = 0
+    for place, length in enumerate(lengths):
+        if chunk and held + length > tokens:
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(place)
+        held += length
+    if chunk:
+        yield chunk
+
+
+def _outcome(lane: Lane, sha256: str, save_seconds: float) -> TrainingOutcome:
+    output: Path = lane.job.output
+    loss = lane.loss_total / max(lane.step, 1)
+    saved = 0 if lane.pruned else sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    result = TrainingResult(
+        optimizer_steps=lane.step,
+        train_loss=loss if math.isfinite(loss) else None,
+        validation_loss=lane.intermediate[max(lane.intermediate)] if lane.intermediate else None,
+        tokens=lane.tokens,
+        tokens_per_second=lane.tokens / lane.train_seconds if lane.train_seconds > 0 else 0.0,
+        trainable_parameters=lane.start.trainable,
+        total_parameters=lane.start.total,
+        checkpoint_bytes=saved,
+        initial_sha256=lane.start.sha256,
+        final_sha256=sha256,
+        optim=lane.optim,
+    )
+    seconds = {"train": lane.train_seconds, "validate": lane.validation_seconds, "save": save_seconds}
+    return TrainingOutcome(result, lane.pruned, dict(lane.intermediate), seconds)
