@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,9 @@ from sweep.store import TrialDirectory
 if TYPE_CHECKING:
     from evals.spec import TaskSpec
     from evals.tasks.library import LoadedTask, TaskLibrary
-    from sweep.bases import Bases
     from sweep.data.prepare import PreparedData
     from sweep.shape import Facts
+    from sweep.together.bases import Bases
 
 
 class TrialRunner:
@@ -95,9 +96,13 @@ class TrialRunner:
         )
 
     def run_together(self, request: RunTogether, floor: Floor) -> None:
-        """Train trials in lanes over one resident base model, and score those that finish together."""
+        """Train trials in lanes over one resident base model, and score those that finish together.
+
+        Where the base model does not suit lanes, they are run one after another.
+        """
         from evals.models.load import default_device
-        from sweep.wave import Wave
+        from sweep.together.wave import Wave
+        from sweep.training.lanes.fitness import LanesUnfitError
 
         wave = Wave(
             floor,
@@ -107,11 +112,22 @@ class TrialRunner:
             device=default_device(),
             library=self._tasks(),
         )
-        wave.run(request.trials)
+        try:
+            wave.run(request.trials)
+        except LanesUnfitError as error:
+            print(f"Trials are run one after another, because lanes do not suit this model: {error}")  # noqa: T201 - goes to the worker's log
+            self._run_in_turn(request.trials, floor)
+
+    def _run_in_turn(self, trials: Sequence[RunTrial], floor: Floor) -> None:
+        for place, trial in enumerate(trials):
+            record = self.run(
+                trial, on_rung=partial(floor.on_rung, place), on_progress=partial(floor.on_progress, place)
+            )
+            floor.finished(place, record)
 
     def _resident(self) -> "Bases":
         """Base models that stay between requests."""
-        from sweep.bases import Bases
+        from sweep.together.bases import Bases
 
         if self._bases is None:
             self._bases = Bases(self._cache)

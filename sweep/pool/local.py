@@ -173,7 +173,7 @@ class LocalPool:
         except (EOFError, OSError):
             worker.process.join(LOOK_SECONDS)
             return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
-        if not worker.is_busy:
+        if not worker.jobs:
             return reports
         if not worker.process.is_alive() and not worker.requests.poll():
             return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]

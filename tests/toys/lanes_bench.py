@@ -54,9 +54,7 @@ class Bench:
         return load_for_training(self.model, method, cache=self.path, device=CPU)
 
     def alone(self, trial: Trial, name: str) -> TrainingOutcome:
-        trainee = attach(
-            self.base(trial.method), trial.method, self.model, seed=trial.seed, load_original=lambda: None
-        )
+        trainee = attach(self.base(trial.method), trial.method, self.model, seed=trial.seed, load_original=lambda: None)
         return train(
             trainee,
             load_tokenizer(self.model, cache=self.path),

@@ -7,7 +7,9 @@ not two matrices, or scales losses while it goes on is trained alone, by TRL.
 from evals.spec import ModelSpec
 from sweep.spec import MethodSpec
 
-OPTIMIZERS = frozenset({"auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"})
+OPTIMIZERS = frozenset(
+    {"auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"}
+)
 """Optimizers that look at one weight at a time, so that a lane's can be stepped by themselves."""
 STARTS = frozenset({True, "gaussian", "orthogonal"})
 """Starts of an adapter that leave the base model as it is and need nothing but a seed."""
@@ -18,19 +20,15 @@ def solo_reason(method: MethodSpec, model: ModelSpec, device_type: str) -> str |
     peft, training = method.peft, method.training
     if method.kind == "full" or peft is None:
         return "full fine-tuning changes the base model"
-    if peft.use_dora:
-        return "DoRA"
-    if peft.init_lora_weights not in STARTS:
-        return f"init_lora_weights {peft.init_lora_weights}"
-    if model.dtype == "float16":
-        return "float16 scales its loss"
-    if training.optim not in OPTIMIZERS:
-        return f"optim {training.optim}"
-    if training.neftune_noise_alpha is not None:
-        return "NEFTune's noise on the embeddings"
-    if device_type not in {"cpu", "cuda"}:
-        return f"a device of kind {device_type}"
-    return None
+    reasons = {
+        "DoRA": peft.use_dora,
+        f"init_lora_weights {peft.init_lora_weights}": peft.init_lora_weights not in STARTS,
+        "float16 scales its loss": model.dtype == "float16",
+        f"optim {training.optim}": training.optim not in OPTIMIZERS,
+        "NEFTune's noise on the embeddings": training.neftune_noise_alpha is not None,
+        f"a device of kind {device_type}": device_type not in {"cpu", "cuda"},
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def base_key(method: MethodSpec, model: ModelSpec) -> str:

@@ -10,12 +10,9 @@ its neighbours' gradients, the windows concerned are read again, narrower or alo
 """
 
 import math
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
@@ -24,13 +21,13 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from evals.spec import ModelSpec
 from sweep.errors import TrialError
 from sweep.models import release_memory
-from sweep.record import TrainingResult
 from sweep.training.lanes import attention
+from sweep.training.lanes.ends import save
 from sweep.training.lanes.fitness import refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
-from sweep.training.lanes.loss import TokenLoss
-from sweep.training.lanes.packed import Packed, Row, Share
-from sweep.training.lanes.seats import make_adapters, save_adapters
+from sweep.training.lanes.packed import Packed, Row
+from sweep.training.lanes.reader import Reader
+from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows, labels_of
@@ -73,6 +70,7 @@ class Lanes:
         self._device = device
         self._dtype: torch.dtype = getattr(torch, model.dtype)
         self._stacks = Stacks(base, self._dtype)
+        self._reader = Reader(base, self._stacks, self._dtype, device)
         self._width = Width(width)
         self._lanes: dict[int, Lane] = {}
         self._alone: set[int] = set()
@@ -85,7 +83,7 @@ class Lanes:
         base.train()
         base.config._attn_implementation = attention.NAME  # noqa: SLF001
         try:
-            with self._computing():
+            with self._reader.computing():
                 refuse_misfit(base, self._attention, attention.NAME)
         except BaseException:
             self.close()
@@ -172,7 +170,7 @@ class Lanes:
         began = time.monotonic()
         packed = Packed([self._lanes[number].share for number in group], self._device)
         try:
-            losses = self._differentiate(packed)
+            losses = self._reader.differentiate(packed, [self._lanes[number].adapters for number in group])
         except torch.OutOfMemoryError as error:
             self._narrow(group, error, ends)
             return
@@ -181,31 +179,8 @@ class Lanes:
         for number, size, loss in zip(group, packed.lane_lengths, losses, strict=True):
             lane = self._lanes[number]
             lane.train_seconds += seconds * size / packed.size
-            if lane.take(loss):
-                self._take_step(number, len(group), ends)
-
-    def _differentiate(self, packed: Packed) -> list[float]:
-        """Losses by share; gradients are added to the stacks."""
-        adapters = [self._lanes[share.lane].adapters for share in packed.shares]
-        with self._stacks.reading(packed, adapters, trains=True):
-            with self._computing():
-                total, losses = self._losses(packed)
-            total.backward()
-        return [float(loss) for loss in packed.lane_sums(losses * packed.weights).tolist()]
-
-    def _losses(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
-        with attention.rows_of(packed.row_lengths, self._device):
-            hidden = self._base.base_model(
-                input_ids=packed.ids, position_ids=packed.positions, use_cache=False
-            ).last_hidden_state
-        head = self._base.get_output_embeddings()
-        total, losses = TokenLoss.apply(hidden[0, packed.learned], head.weight, packed.targets, packed.weights)
-        return total, losses
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-            yield
+            if lane.take(loss, shared=len(group) > 1):
+                self._take_step(number, ends)
 
     def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
@@ -219,11 +194,11 @@ class Lanes:
         del error
         release_memory()
 
-    def _take_step(self, number: int, company: int, ends: list[LaneEnd]) -> None:
+    def _take_step(self, number: int, ends: list[LaneEnd]) -> None:
         lane = self._lanes[number]
         began = time.monotonic()
         norm = lane.gradient_norm()
-        if not (math.isfinite(norm) and math.isfinite(lane.loss_so_far)) and company > 1:
+        if lane.had_company and not (math.isfinite(norm) and math.isfinite(lane.loss_so_far)):
             # Whose numbers these are is known only once it has been read alone.
             self._alone.add(number)
             lane.rewind()
@@ -244,7 +219,8 @@ class Lanes:
             return
         self._arrange()
         began = time.monotonic()
-        losses = self._validation_losses(due)
+        lanes = [(self._lanes[number].adapters, self._rows("validation", self._lanes[number].job)) for number in due]
+        losses = self._reader.validation_losses(lanes, self._width.found or len(due))
         vocabulary = self._base.config.get_text_config().vocab_size
         each = (time.monotonic() - began) / len(due)
         for number, loss in zip(due, losses, strict=True):
@@ -255,60 +231,14 @@ class Lanes:
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 ends.append(self._remove(number, error))
 
-    @torch.no_grad()
-    def _validation_losses(self, numbers: Sequence[int]) -> list[float]:
-        """Mean loss per learned token of each lane, in groups as wide as forwards are."""
-        losses: list[float] = []
-        width = self._width.found or len(numbers)
-        self._base.eval()
-        try:
-            for start in range(0, len(numbers), width):
-                losses += self._validation_losses_of(numbers[start : start + width])
-        finally:
-            self._base.train()
-        return losses
-
-    def _validation_losses_of(self, group: Sequence[int]) -> list[float]:
-        rows = [sorted(self._rows("validation", self._lanes[n].job), key=lambda row: -len(row.tokens)) for n in group]
-        adapters = [self._lanes[number].adapters for number in group]
-        sums = torch.zeros(len(group), dtype=torch.float64, device=self._device)
-        for places in _chunks([len(row.tokens) for row in rows[0]], VALIDATION_TOKENS // len(group)):
-            shares = [Share(n, [own[place] for place in places], 1.0) for n, own in zip(group, rows, strict=True)]
-            packed = Packed(shares, self._device)
-            with self._stacks.reading(packed, adapters, trains=False), self._computing():
-                _, found = self._losses(packed)
-            sums += packed.lane_sums(found)
-        counts = [sum(row.learned for row in own) for own in rows]
-        if not all(counts):
-            raise ValueError("the validation rows hold no completion token.")
-        return [float(total) / count for total, count in zip(sums.tolist(), counts, strict=True)]
-
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]
-        began = time.monotonic()
-        output = lane.job.output
-        scratch = output.with_name(f".{output.name}.partial")
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if not lane.pruned:
-                scratch.mkdir(parents=True)
-            sha256 = save_adapters(
-                self._base,
-                lane.job.method,
-                self._model,
-                lane.adapters,
-                seed=lane.job.seed,
-                to=None if lane.pruned else scratch,
-            )
-            if not lane.pruned:
-                self._tokenizer.save_pretrained(scratch)
-                shutil.rmtree(output, ignore_errors=True)
-                scratch.rename(output)
+            outcome = save(lane, self._base, self._model, self._tokenizer)
         except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-            shutil.rmtree(scratch, ignore_errors=True)
             return self._remove(number, error)
         self._drop(number)
-        return LaneEnd(number, _outcome(lane, sha256, time.monotonic() - began), None)
+        return LaneEnd(number, outcome, None)
 
     def _remove(self, number: int, error: BaseException) -> LaneEnd:
         self._drop(number)
@@ -326,38 +256,3 @@ def _read(prepared: Rows, split: str) -> list[tuple[list[int], list[int]]]:
     if len(rows) == 0:
         return []
     return list(zip(rows["input_ids"], rows["completion_mask"], strict=True))
-
-
-def _chunks(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Places of rows in chunks of about so many tokens."""
-    chunk: list[int] = []
-    held = 0
-    for place, length in enumerate(lengths):
-        if chunk and held + length > tokens:
-            yield chunk
-            chunk, held = [], 0
-        chunk.append(place)
-        held += length
-    if chunk:
-        yield chunk
-
-
-def _outcome(lane: Lane, sha256: str, save_seconds: float) -> TrainingOutcome:
-    output: Path = lane.job.output
-    loss = lane.loss_total / max(lane.step, 1)
-    saved = 0 if lane.pruned else sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    result = TrainingResult(
-        optimizer_steps=lane.step,
-        train_loss=loss if math.isfinite(loss) else None,
-        validation_loss=lane.intermediate[max(lane.intermediate)] if lane.intermediate else None,
-        tokens=lane.tokens,
-        tokens_per_second=lane.tokens / lane.train_seconds if lane.train_seconds > 0 else 0.0,
-        trainable_parameters=lane.start.trainable,
-        total_parameters=lane.start.total,
-        checkpoint_bytes=saved,
-        initial_sha256=lane.start.sha256,
-        final_sha256=sha256,
-        optim=lane.optim,
-    )
-    seconds = {"train": lane.train_seconds, "validate": lane.validation_seconds, "save": save_seconds}
-    return TrainingOutcome(result, lane.pruned, dict(lane.intermediate), seconds)

@@ -75,6 +75,7 @@ class Lane:
         self.train_seconds = 0.0
         self.validation_seconds = 0.0
         self.pruned = False
+        self.had_company = False
         self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
         self.log = StepLog(job.steps_file)
         self._first_loss = 0.0
@@ -98,21 +99,26 @@ class Lane:
         """The micro-batch that comes next."""
         return Share(self.adapters.lane, self._window.batches[self._next], 1.0 / self._window.learned)
 
-    def take(self, loss: float) -> bool:
-        """Note the loss of the micro-batch that was read. Gives whether the optimizer has to step now."""
+    def take(self, loss: float, *, shared: bool) -> bool:
+        """Note the loss of the micro-batch that was read, and whether other lanes were read with it.
+
+        Gives whether the optimizer has to step now.
+        """
         self._next += 1
         self._loss += loss
+        self.had_company |= shared
         return self._next == len(self._window.batches)
 
     def rewind(self) -> None:
         """Forget what was read since the last step: gradients, losses and dropout are as they were then."""
-        self._next, self._loss = 0, 0.0
+        self._next, self._loss, self.had_company = 0, 0.0, False
         self.adapters.generator.set_state(self._dropout_state)
         self.zero_grad()
 
     def zero_grad(self) -> None:
         """Set all gradients to zero, in place."""
-        torch._foreach_zero_([weight.grad for weight in self.adapters.parameters])  # noqa: SLF001
+        grads = [weight.grad for weight in self.adapters.parameters if weight.grad is not None]
+        torch._foreach_zero_(grads)
 
     def gradient_norm(self) -> float:
         """Norm of the gradient before it is clipped, to which it is clipped here."""
@@ -122,7 +128,7 @@ class Lane:
 
     def finish_step(self, gradient_norm: float) -> None:
         """Step the optimizer and the schedule, and write the step down. Raises TrialError where it diverged."""
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self.zero_grad()
@@ -173,7 +179,7 @@ class Lane:
 
     def _open_window(self) -> None:
         self._window = next(self._windows)
-        self._next, self._loss = 0, 0.0
+        self._next, self._loss, self.had_company = 0, 0.0, False
         if self._window.starts_epoch:
             # A DataLoader draws a seed for its workers each time, though there are none.
             drawn = torch.empty((), dtype=torch.int64, device=self.adapters.generator.device)
@@ -181,13 +187,11 @@ class Lane:
         self._dropout_state = self.adapters.generator.get_state()
 
 
-def _optimizer(
+def _optimizer(  # noqa: PLR0913, PLR0917
     job: LaneJob, adapters: LaneAdapters, rows: int, dtype: torch.dtype, device: torch.device, steps: int
 ) -> tuple[torch.optim.Optimizer, str, torch.optim.lr_scheduler.LRScheduler]:
     """The optimizer that the Trainer would make, over this lane's weights alone, with its name and schedule."""
-    arguments = sft_config(
-        job.method.training, rows=rows, dtype=dtype, device=device, seed=job.seed, output=job.output
-    )
+    arguments = sft_config(job.method.training, rows=rows, dtype=dtype, device=device, seed=job.seed, output=job.output)
     kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     if kind is torch.optim.AdamW:
         # One pass over all weights of the lane; the same numbers up to rounding.

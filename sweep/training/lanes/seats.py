@@ -41,7 +41,7 @@ def make_adapters(
 
 
 @torch.no_grad()
-def save_adapters(
+def save_adapters(  # noqa: PLR0913
     base: PreTrainedModel, method: MethodSpec, model: ModelSpec, adapters: LaneAdapters, *, seed: int, to: Path | None
 ) -> str:
     """Save a lane's adapter as a PEFT directory, unless `to` is none. Gives the hash of its weights.

@@ -6,10 +6,10 @@ cutting the batch into lanes. A lane's weights, gradients and moments are rows o
 lanes come and go; whoever holds the lane's parameters sees them where they are.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ class Stack:
         ends = [0]
         for adapter in own:
             ends.append(ends[-1] + len(adapter.down))
-        self.rows = dict(zip(self.lanes, zip(ends, ends[1:], strict=False), strict=True))
+        self.rows = dict(zip(self.lanes, pairwise(ends), strict=True))
         self.scales = {lane.lane: adapter.scale for lane, adapter in zip(lanes, own, strict=True)}
         self.down, self.down_grad = _joined([adapter.down for adapter in own])
         self.up, self.up_grad = _joined([adapter.up for adapter in own])
@@ -89,11 +89,13 @@ class Stack:
         self._cast = None
 
     def span(self, lanes: Iterable[int]) -> tuple[int, int, tuple[int, ...]] | None:
-        """Rows of those lanes, which stand together, and the lanes that are here; none where none is."""
-        present = tuple(lane for lane in lanes if lane in self.rows)
-        if not present:
+        """Rows from the first of those lanes to the last, and all lanes that these are of; none where none is here."""
+        wanted = set(lanes)
+        places = [place for place, lane in enumerate(self.lanes) if lane in wanted]
+        if not places:
             return None
-        return self.rows[present[0]][0], self.rows[present[-1]][1], present
+        covered = tuple(self.lanes[places[0] : places[-1] + 1])
+        return self.rows[covered[0]][0], self.rows[covered[-1]][1], covered
 
 
 def _joined(weights: Sequence[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -205,7 +207,9 @@ class Stacks:
             parts = [
                 _drawn(lane, share.rows, inputs)
                 if lane.dropout and stack.name in lane.modules
-                else inputs.new_ones((sum(len(row.tokens) for row in share.rows), inputs.shape[-1]), dtype=torch.float32)
+                else inputs.new_ones(
+                    (sum(len(row.tokens) for row in share.rows), inputs.shape[-1]), dtype=torch.float32
+                )
                 for lane, share in zip(batch.adapters, batch.packed.shares, strict=True)
             ]
             batch.dropped[stack.name] = torch.cat(parts)
@@ -234,7 +238,7 @@ class _Product(torch.autograd.Function):
     """`output + (inputs * dropout) @ downᵀ * mask @ up`; gradients of both matrices are added to the stack's own."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917
+    def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,  # noqa: ANN401
         output: torch.Tensor,
         inputs: torch.Tensor,
@@ -284,8 +288,3 @@ def _accumulate(total: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> 
         total.addmm_(one.T, other)
     else:
         total.add_(one.T @ other)
-
-
-def scale_of(alpha: float, rank: int, *, rank_stabilised: bool) -> float:
-    """What an adapter's output is multiplied by: alpha / r, or alpha / sqrt(r) (arXiv 2312.03732)."""
-    return alpha / (math.sqrt(rank) if rank_stabilised else rank)

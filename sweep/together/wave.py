@@ -10,58 +10,26 @@ seated, loading and scoring equally. So a study's trials add up to what it held 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 
-from evals.errors import ModelError
-from evals.harness import score
-from evals.models.scored import load_lm
-from evals.models.source import local_model
 from evals.offline import reading_from
-from evals.result import EvalResult
-from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
-from evals.together import score_adapters
-from sweep.bases import Bases
 from sweep.config import TrialConfig
-from sweep.course import Course, forget_checkpoint
+from sweep.course import forget_checkpoint
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError
-from sweep.method_rules import quantization_of
 from sweep.models import release_memory, without_loading_bars
 from sweep.progress import Progress
 from sweep.protocol import Floor, RunTrial
 from sweep.record import DeviceUse, Sharing
 from sweep.resources import ResourceWatch
-from sweep.spec import MethodSpec
 from sweep.store import TrialDirectory
-from sweep.training.lanes.engine import LaneEnd, LaneJob, Lanes
-
-
-@dataclass(slots=True)
-class _Seat:
-    """One trial of the wave."""
-
-    place: int
-    config: TrialConfig
-    directory: TrialDirectory
-    method: MethodSpec
-    course: Course = field(default_factory=Course)
-    began: float = field(default_factory=time.monotonic)
-    steps: int = 0
-    """Rounds that it was seated for."""
-    company: int = 0
-    """Trials that were seated in those rounds, added up."""
-
-    def charge(self, part: str, seconds: float) -> None:
-        """Add device seconds to one part of the trial's time."""
-        self.course.seconds[part] = self.course.seconds.get(part, 0.0) + seconds
-
-    @property
-    def seconds(self) -> float:
-        """Device seconds so far."""
-        return sum(self.course.seconds.values())
+from sweep.together.bases import Bases
+from sweep.together.scoring import WaveScoring
+from sweep.together.seat import Seat, base_model
+from sweep.training.lanes.engine import LaneEnd, Lanes
+from sweep.training.lanes.lane import LaneJob
 
 
 class Wave:
@@ -82,21 +50,25 @@ class Wave:
         self._prepared = prepared
         self._bases = bases
         self._device = device
-        self._library = library
+        self._scoring = WaveScoring(bases, prepared, library, device, floor.on_progress)
         self._lanes: Lanes | None = None
-        self._seated: dict[int, _Seat] = {}
-        self._trained: list[_Seat] = []
-        self._open: dict[int, _Seat] = {}
+        self._seated: dict[int, Seat] = {}
+        self._trained: list[Seat] = []
+        self._unrecorded: dict[int, Seat] = {}
         """Trials without a record, by place."""
         self._places = 0
         self._recorded_joules = 0.0
 
     def run(self, trials: Sequence[RunTrial]) -> None:
-        """Run these, and what the driver gives for seats that become free. Raises InputError alone."""
+        """Run these, and what the driver gives for seats that become free.
+
+        Raises InputError, and LanesUnfitError before anything was trained where the base model does not suit lanes.
+        """
         scoring = trials[0].config.scoring
         with ResourceWatch(self._device) as watch, without_loading_bars(), reading_from(scoring.data_root):
             self._watch = watch
             try:
+                self._open(trials[0].config)
                 self._take(trials)
                 while self._seated or self._trained:
                     self._turn()
@@ -116,10 +88,8 @@ class Wave:
 
     def _take(self, trials: Sequence[RunTrial]) -> None:
         for trial in trials:
-            if trial.config.method_spec is None:
-                raise InputError("the base model is not trained, so it has no place among trials that are.")
-            seat = _Seat(self._places, trial.config, TrialDirectory(trial.directory), trial.config.method_spec)
-            self._open[self._places] = seat
+            seat = Seat(self._places, trial.config, TrialDirectory(trial.directory))
+            self._unrecorded[self._places] = seat
             self._places += 1
             forget_checkpoint(seat.directory)
             seat.directory.steps.unlink(missing_ok=True)
@@ -130,10 +100,10 @@ class Wave:
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 self._fail(seat, error)
 
-    def _sit(self, seat: _Seat) -> None:
+    def _sit(self, seat: Seat) -> None:
         self._floor.on_progress(seat.place, Progress("load", 0, 0, None))
         began = time.monotonic()
-        lanes = self._open(seat)
+        lanes = self._open(seat.config)
         deadline = seat.config.deadline_seconds
         job = LaneJob(
             method=seat.method,
@@ -148,17 +118,16 @@ class Wave:
         self._seated[lanes.seat(job)] = seat
         seat.charge("load", time.monotonic() - began)
 
-    def _open(self, seat: _Seat) -> Lanes:
+    def _open(self, config: TrialConfig) -> Lanes:
         if self._lanes is None:
-            model = _model(seat)
-            base = self._bases.training(model, seat.method, self._device)
-            dtype: torch.dtype = getattr(torch, model.dtype)
-            self._lanes = Lanes(
-                base, self._bases.tokenizer(model), self._prepared, dtype=dtype, device=self._device, model=model
-            )
+            model, method = base_model(config), config.method_spec
+            if method is None:
+                raise InputError("the base model is not trained, so it has no place among trials that are.")
+            base = self._bases.training(model, method, self._device)
+            self._lanes = Lanes(base, self._bases.tokenizer(model), self._prepared, model=model, device=self._device)
         return self._lanes
 
-    def _report_rung(self, seat: _Seat, rung: int, loss: float) -> bool:
+    def _report_rung(self, seat: Seat, rung: int, loss: float) -> bool:
         seat.course.intermediate[rung] = loss
         return self._floor.on_rung(seat.place, rung, loss)
 
@@ -198,82 +167,18 @@ class Wave:
         for seat in seats:
             self._floor.on_progress(seat.place, Progress("score", 0, 0, None))
         began = time.monotonic()
-        self._score(seats)
+        self._scoring.score(seats)
         each = (time.monotonic() - began) / len(seats)
         for seat in seats:
             seat.charge("score", each)
             self._finish(seat)
         return len(seats)
 
-    def _score(self, seats: Sequence[_Seat]) -> None:
-        """Together; where that is impossible or too much, in halves down to one by one."""
-        try:
-            if len(seats) == 1:
-                seats[0].course.evaluation = self._score_alone(seats[0])
-                return
-            results = self._score_together(seats)
-        except InputError as error:
-            # Tasks or a model that cannot share a batch are no fault of the trials.
-            if not isinstance(error, ModelError) or len(seats) == 1:
-                raise
-        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-            if len(seats) == 1:
-                seats[0].course.fail(error, seats[0].directory)
-                return
-            del error
-            release_memory()
-        else:
-            for seat in seats:
-                seat.course.evaluation = results[str(seat.place)]
-            return
-        middle = len(seats) // 2
-        self._score(seats[:middle])
-        self._score(seats[middle:])
-
-    def _score_together(self, seats: Sequence[_Seat]) -> dict[str, EvalResult]:
-        first = seats[0]
-        lm = self._bases.scoring(_model(first), first.method, first.config.scoring, self._device)
-        return score_adapters(
-            lm,
-            {str(seat.place): seat.directory.checkpoint for seat in seats},
-            first.config.tasks,
-            first.config.scoring,
-            own=self._prepared.own(first.config.split),
-            output={str(seat.place): seat.directory.eval for seat in seats},
-            library=self._library,
-            on_progress=lambda done, total: self._scored(seats, done, total),
-        )
-
-    def _scored(self, seats: Sequence[_Seat], done: int, total: int) -> None:
-        for seat in seats:
-            self._floor.on_progress(seat.place, Progress("score", done, total, None))
-
-    def _score_alone(self, seat: _Seat) -> EvalResult:
-        config = seat.config
-        lm = load_lm(
-            _model(seat),
-            cache=self._bases.cache,
-            device=self._device,
-            batch_size=config.scoring.batch_size,
-            quantization=quantization_of(seat.method),
-            adapter=seat.directory.checkpoint,
-            backend=config.scoring.backend,
-        )
-        return score(
-            lm,
-            config.tasks,
-            config.scoring,
-            own=self._prepared.own(config.split),
-            output=seat.directory.eval,
-            library=self._library,
-            on_progress=lambda done, total: self._scored([seat], done, total),
-        )
-
-    def _fail(self, seat: _Seat, error: BaseException) -> None:
+    def _fail(self, seat: Seat, error: BaseException) -> None:
         seat.course.fail(error, seat.directory)
         self._finish(seat)
 
-    def _finish(self, seat: _Seat) -> None:
+    def _finish(self, seat: Seat) -> None:
         course = seat.course
         if course.state == "FAIL":
             forget_checkpoint(seat.directory)
@@ -282,22 +187,18 @@ class Wave:
         course.sharing = Sharing(
             lanes=seat.company / seat.steps if seat.steps else 1.0, elapsed_seconds=time.monotonic() - seat.began
         )
-        del self._open[seat.place]
+        del self._unrecorded[seat.place]
         record = course.record(
             seat.config, seat.directory, data_sha256=self._prepared.sha256, seconds_total=seat.seconds
         )
         self._floor.finished(seat.place, record)
 
-    def _device_use(self, seat: _Seat) -> DeviceUse:
+    def _device_use(self, seat: Seat) -> DeviceUse:
         """The device, and of the energy that no record holds yet the trial's part, by its share of the seconds."""
         use = self._watch.use()
         if use.energy_joules is None:
             return use
-        seconds = sum(other.seconds for other in self._open.values())
+        seconds = sum(other.seconds for other in self._unrecorded.values())
         joules = (use.energy_joules - self._recorded_joules) * (seat.seconds / seconds if seconds else 0.0)
         self._recorded_joules += joules
         return use.model_copy(update={"energy_joules": joules})
-
-
-def _model(seat: _Seat) -> ModelSpec:
-    return local_model(seat.config.model, seat.config.scoring.data_root)
