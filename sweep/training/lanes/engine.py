@@ -176,11 +176,43 @@ class Lanes:
             return
         seconds = time.monotonic() - began
         self._width.note(len(group), packed.size, seconds)
-        for number, size, loss in zip(group, packed.lane_lengths, losses, strict=True):
-            lane = self._lanes[number]
-            lane.train_seconds += seconds * size / packed.size
-            if lane.take(loss, shared=len(group) > 1):
-                self._take_step(number, ends)
+        for number, size in zip(group, packed.lane_lengths, strict=True):
+            self._lanes[number].train_seconds += seconds * size / packed.size
+        if len(group) > 1 and not all(map(math.isfinite, losses)):
+            self._separate(group)
+            return
+        for number, loss in zip(group, losses, strict=True):
+            # A neighbour whose gradient was infinite sends all of them back to the beginning of their windows.
+            if number not in self._alone or len(group) == 1:
+                self._take(number, loss, group, ends)
+
+    def _take(self, number: int, loss: float, group: Sequence[int], ends: list[LaneEnd]) -> None:
+        lane = self._lanes[number]
+        if not lane.take(loss, shared=len(group) > 1):
+            return
+        began = time.monotonic()
+        norm = lane.gradient_norm()
+        if lane.had_company and not math.isfinite(norm):
+            self._separate(group)
+            return
+        self._alone.discard(number)
+        try:
+            lane.finish_step(norm)
+            lane.open_next_window()
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            ends.append(self._remove(number, error))
+        lane.train_seconds += time.monotonic() - began
+        self._stacks.forget_casts()
+
+    def _separate(self, group: Sequence[int]) -> None:
+        """Numbers of one lane are infinite and have spoiled the others' gradients: whose is known once each is alone.
+
+        A lane that has stepped meanwhile is read alone once for nothing.
+        """
+        for number in group:
+            if number in self._lanes:
+                self._alone.add(number)
+                self._lanes[number].rewind()
 
     def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
@@ -193,24 +225,6 @@ class Lanes:
                 self._lanes[number].rewind()
         del error
         release_memory()
-
-    def _take_step(self, number: int, ends: list[LaneEnd]) -> None:
-        lane = self._lanes[number]
-        began = time.monotonic()
-        norm = lane.gradient_norm()
-        if lane.had_company and not (math.isfinite(norm) and math.isfinite(lane.loss_so_far)):
-            # Whose numbers these are is known only once it has been read alone.
-            self._alone.add(number)
-            lane.rewind()
-            return
-        self._alone.discard(number)
-        try:
-            lane.finish_step(norm)
-            lane.open_next_window()
-        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-            ends.append(self._remove(number, error))
-        lane.train_seconds += time.monotonic() - began
-        self._stacks.forget_casts()
 
     def _validate(self, ends: list[LaneEnd]) -> None:
         """Take the validation loss of every lane that has reached a rung."""

@@ -168,11 +168,6 @@ class Lane:
         """Whether its deadline has passed."""
         return self.job.deadline is not None and time.monotonic() > self.job.deadline
 
-    @property
-    def loss_so_far(self) -> float:
-        """Loss of the window that is being read."""
-        return self._loss
-
     def close(self) -> None:
         """Close its files."""
         self.log.__exit__()
