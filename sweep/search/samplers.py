@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.search.halving import HalvingPruner
 from sweep.spec import BudgetSpec, PrunerSpec, Scalar, StudySpec
 
 UNCOUNTED_TRIALS = 12
@@ -164,9 +165,7 @@ def _median(spec: PrunerSpec, _validations: int) -> optuna.pruners.BasePruner:
 
 
 def _successive_halving(spec: PrunerSpec, _validations: int) -> optuna.pruners.BasePruner:
-    return optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=1, reduction_factor=spec.reduction_factor, min_early_stopping_rate=0, bootstrap_count=0
-    )
+    return HalvingPruner(spec.reduction_factor)
 
 
 def _hyperband(spec: PrunerSpec, validations: int) -> optuna.pruners.BasePruner:
