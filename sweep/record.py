@@ -137,7 +137,12 @@ class TrialRecord(Spec):
     started_at: datetime
     """When the trial began, UTC."""
     seconds_total: float = Field(0.0, ge=0)
-    """Wall time of the whole trial."""
+    """Wall time of the whole trial; where it shared the device, its part of that."""
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall time from start to end, whoever had the device meanwhile."""
+        return self.seconds_total if self.sharing is None else self.sharing.elapsed_seconds
 
     @property
     def was_run(self) -> bool:
