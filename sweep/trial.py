@@ -34,8 +34,9 @@ from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
 from sweep.models import load_for_training, release_memory, without_loading_bars
 from sweep.progress import Progress
-from sweep.record import DeviceUse, Failure, FailureKind, Memory, State, TrainingResult, TrialRecord
+from sweep.record import DeviceUse, Failure, FailureKind, MatrixProduct, Memory, State, TrainingResult, TrialRecord
 from sweep.resources import ResourceWatch
+from sweep.roofline import measured_product
 from sweep.spec import MethodSpec
 from sweep.store import TrialDirectory, trained_tokens
 from sweep.training.solo import TrainingOutcome, train
@@ -104,9 +105,11 @@ def run_trial(  # noqa: PLR0913
         on_progress=on_progress,
         deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
     )
+    product = None if config.method_spec is None else _product(config, device)
     with ResourceWatch(device) as watch, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course)
-        course.memory, course.device = watch.peak(), watch.use()
+        course.memory = watch.peak()
+        course.device = watch.use().model_copy(update={"matrix_product": product})
     release_memory()
     return TrialRecord(
         config=config,
@@ -143,6 +146,14 @@ def failure_of(error: BaseException) -> Failure:
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     trace = "".join(traceback.format_exception(error)) if kind == "error" else None
     return Failure(kind=kind, message=message, traceback=trace)
+
+
+def _product(config: TrialConfig, device: torch.device) -> MatrixProduct | None:
+    """How fast the device is; a trial is not lost over a product that the device does not have or has no room for."""
+    try:
+        return measured_product(device, getattr(torch, config.model.dtype))
+    except RuntimeError:
+        return None
 
 
 def _report_rung(course: _Course, on_rung: Callable[[int, float], bool], rung: int, loss: float) -> bool:
