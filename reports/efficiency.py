@@ -51,7 +51,7 @@ def efficiency_blocks(gathered: Gathered) -> list[Block]:
         return []
     titles = ("in training", "waiting", "overhead", "tokens", "no padding", "FLOPs", "with padding", "of the device")
     columns = [Column("method"), *(Column(title, "number") for title in titles)]
-    return [Table(columns, [_cells(one) for one in found], _caption(gathered), name="efficiency")]
+    return [Table(columns, [_cells(one) for one in found], _caption(gathered))]
 
 
 def _efficiency(name: str, records: Sequence[TrialRecord]) -> Efficiency:
