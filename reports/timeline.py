@@ -14,7 +14,7 @@ from reports.document import Block, Column, Paragraph, Table
 from reports.gather import Gathered
 from sweep.record import TrialRecord
 
-PARTS = ("load", "data", "train", "validate", "save", "score")
+PARTS = ("load", "data", "train", "validate", "wait", "save", "score")
 WAITING = "waiting and other"
 LONGEST_GAP = 0.05
 """A pause longer than this share of the time in which something ran is taken out."""

@@ -32,6 +32,7 @@ from sweep.models import load_for_training, release_memory, without_loading_bars
 from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.resources import ResourceWatch
+from sweep.roofline import product_of
 from sweep.spec import MethodSpec
 from sweep.store import TrialDirectory
 from sweep.training.solo import TrainingOutcome, train
@@ -82,9 +83,11 @@ def run_trial(  # noqa: PLR0913
         on_progress=on_progress,
         deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
     )
+    product = None if config.method_spec is None else product_of(config.model.dtype, device)
     with ResourceWatch(device) as watch, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course)
-        course.memory, course.device = watch.peak(), watch.use()
+        course.memory = watch.peak()
+        course.device = watch.use().model_copy(update={"matrix_product": product})
     release_memory()
     return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=time.monotonic() - began)
 

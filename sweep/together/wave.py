@@ -24,6 +24,7 @@ from sweep.progress import Progress
 from sweep.protocol import Floor, RunTrial
 from sweep.record import DeviceUse, Sharing
 from sweep.resources import ResourceWatch
+from sweep.roofline import product_of
 from sweep.store import TrialDirectory
 from sweep.together.bases import Bases
 from sweep.together.scoring import WaveScoring
@@ -58,6 +59,7 @@ class Wave:
         """Trials without a record, by place."""
         self._places = 0
         self._recorded_joules = 0.0
+        self._waited = 0.0
 
     def run(self, trials: Sequence[RunTrial]) -> None:
         """Run these, and what the driver gives for seats that become free.
@@ -65,6 +67,7 @@ class Wave:
         Raises InputError, and LanesUnfitError before anything was trained where the base model does not suit lanes.
         """
         scoring = trials[0].config.scoring
+        self._product = product_of(trials[0].config.model.dtype, self._device)
         with ResourceWatch(self._device) as watch, without_loading_bars(), reading_from(scoring.data_root):
             self._watch = watch
             try:
@@ -129,14 +132,19 @@ class Wave:
 
     def _report_rung(self, seat: Seat, rung: int, loss: float) -> bool:
         seat.course.intermediate[rung] = loss
-        return self._floor.on_rung(seat.place, rung, loss)
+        began = time.monotonic()
+        prune = self._floor.on_rung(seat.place, rung, loss)
+        waited = time.monotonic() - began
+        seat.charge("wait", waited)
+        self._waited += waited
+        return prune
 
     def _step(self) -> int:
         """Give the number of trials that left their seats."""
         assert self._lanes is not None  # noqa: S101
-        present, began = list(self._seated.values()), time.monotonic()
+        present, began, self._waited = list(self._seated.values()), time.monotonic(), 0.0
         ends = self._lanes.step()
-        each = (time.monotonic() - began) / len(present)
+        each = (time.monotonic() - began - self._waited) / len(present)
         for seat in present:
             seat.charge("train", each)
             seat.steps += 1
@@ -195,7 +203,7 @@ class Wave:
 
     def _device_use(self, seat: Seat) -> DeviceUse:
         """The device, and of the energy that no record holds yet the trial's part, by its share of the seconds."""
-        use = self._watch.use()
+        use = self._watch.use().model_copy(update={"matrix_product": self._product})
         if use.energy_joules is None:
             return use
         seconds = sum(other.seconds for other in self._unrecorded.values())

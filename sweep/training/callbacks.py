@@ -65,6 +65,7 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.tokens = 0
         self.loop_seconds = 0.0
         self.validation_seconds = 0.0
+        self.waiting_seconds = 0.0
         self._log = log
         self._validate = validate
         self._validations = validations
@@ -110,6 +111,8 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
             self._first_loss = logs["loss"]
         if state.global_step in self._rungs:
             self.pruned = self._take_rung(state, model)
+            # The last rung comes after the last step: the loop's time has to hold what is subtracted from it.
+            self.loop_seconds = time.monotonic() - self._started
             control.should_training_stop |= self.pruned
         self._check_deadline()
 
@@ -134,7 +137,10 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         refuse_diverged(state.global_step, loss, first_loss=self._first_loss, vocabulary=vocabulary)
         self.intermediate[rung] = loss
         self._on_progress(Progress("validate", state.global_step, state.max_steps, loss))
-        return self._on_rung(rung, loss)
+        began = time.monotonic()
+        ends = self._on_rung(rung, loss)
+        self.waiting_seconds += time.monotonic() - began
+        return ends
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:

@@ -105,7 +105,9 @@ def test_a_trial_is_trained_saved_and_scored_from_what_was_saved(model, prepared
     # The same quantity, taken once by the trainer and once by lm-evaluation-harness over the reloaded checkpoint.
     scored = record.evaluation.metrics["own/loss"].value
     assert scored == pytest.approx(record.training.validation_loss, rel=tolerance)
-    assert {"load", "train", "validate", "save", "score"} <= set(record.seconds)
+    assert {"load", "train", "validate", "wait", "save", "score"} <= set(record.seconds)
+    assert record.device.matrix_product.dtype == "float32"
+    assert 0 < record.roofline_share < 1
     assert record.seconds_total >= sum(record.seconds.values())
     assert record.memory.host_bytes > 100 * MEBIBYTE
     assert record.data_sha256 == prepared.sha256

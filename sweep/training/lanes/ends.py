@@ -43,6 +43,8 @@ def _outcome(lane: Lane, sha256: str, save_seconds: float) -> TrainingOutcome:
         train_loss=loss if math.isfinite(loss) else None,
         validation_loss=lane.intermediate[max(lane.intermediate)] if lane.intermediate else None,
         tokens=lane.tokens,
+        # Packed rows have no padding.
+        positions=lane.tokens,
         tokens_per_second=lane.tokens / lane.train_seconds if lane.train_seconds > 0 else 0.0,
         trainable_parameters=lane.start.trainable,
         total_parameters=lane.start.total,
