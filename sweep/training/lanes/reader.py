@@ -33,19 +33,16 @@ class Reader:
         return [float(loss) for loss in packed.lane_sums(losses * packed.weights).tolist()]
 
     @torch.no_grad()
-    def validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]], width: int) -> list[float]:
-        """Mean loss per learned token of each lane over rows, which are as long in all lanes, `width` lanes at a time.
+    def validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]]) -> list[float]:
+        """Mean loss per learned token of each lane over rows, of which all lanes have as many.
 
         Raises ValueError where no token is learned.
         """
-        losses: list[float] = []
         self._base.eval()
         try:
-            for start in range(0, len(lanes), width):
-                losses += self._validation_losses(lanes[start : start + width])
+            return self._validation_losses(lanes)
         finally:
             self._base.train()
-        return losses
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -88,14 +88,20 @@ class Stack:
         """The weights have changed."""
         self._cast = None
 
-    def span(self, lanes: Iterable[int]) -> tuple[int, int, tuple[int, ...]] | None:
-        """Rows from the first of those lanes to the last, and all lanes that these are of; none where none is here."""
+    def runs(self, lanes: Iterable[int]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        """Those of the lanes that are here, and their rows as runs, from and to. Nobody else's rows are among them.
+
+        A lane that is not read must not even be multiplied by zero: a neighbour's infinity would spoil it.
+        """
         wanted = set(lanes)
-        places = [place for place, lane in enumerate(self.lanes) if lane in wanted]
-        if not places:
-            return None
-        covered = tuple(self.lanes[places[0] : places[-1] + 1])
-        return self.rows[covered[0]][0], self.rows[covered[-1]][1], covered
+        here = tuple(lane for lane in self.lanes if lane in wanted)
+        runs: list[tuple[int, int]] = []
+        for lane in here:
+            start, end = self.rows[lane]
+            if runs and runs[-1][1] == start:
+                start = runs.pop()[0]
+            runs.append((start, end))
+        return here, tuple(runs)
 
 
 def _joined(weights: Sequence[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,15 +168,14 @@ class Stacks:
         batch = self._batch
         if batch is None:
             return output
-        span = stack.span(share.lane for share in batch.packed.shares)
-        if span is None:
+        lanes, runs = stack.runs(share.lane for share in batch.packed.shares)
+        if not lanes:
             return output
-        start, end, lanes = span
         added: torch.Tensor = _Product.apply(
             output,
             inputs,
             self._anchor,
-            (stack, start, end),
+            (stack, runs),
             self._mask(batch, stack, lanes),
             self._dropout(batch, stack, inputs),
             self._dtype,
@@ -243,15 +248,15 @@ class _Product(torch.autograd.Function):
         output: torch.Tensor,
         inputs: torch.Tensor,
         anchor: torch.Tensor,
-        where: tuple[Stack, int, int],
+        where: tuple[Stack, tuple[tuple[int, int], ...]],
         mask: torch.Tensor | float,
         dropout: torch.Tensor | None,
         dtype: torch.dtype,
     ) -> torch.Tensor:
         """All of a packed batch: 1 x tokens x size."""
         del anchor
-        stack, start, end = where
-        down, up = (weight[start:end] for weight in stack.weights(dtype))
+        stack, runs = where
+        down, up = (_rows(weight, runs) for weight in stack.weights(dtype))
         kept = inputs[0] if dropout is None else inputs[0].float() * dropout
         kept = kept.to(dtype)
         inner = kept @ down.T
@@ -266,13 +271,13 @@ class _Product(torch.autograd.Function):
         """Gradients of output and inputs."""
         kept, inner, *others = ctx.saved_tensors
         mask = others[0] if ctx.scale is None else ctx.scale
-        stack, start, end = ctx.where
-        down, up = (weight[start:end] for weight in stack.weights(ctx.dtype))
+        stack, runs = ctx.where
+        down, up = (_rows(weight, runs) for weight in stack.weights(ctx.dtype))
         outer = grad[0].to(ctx.dtype)
-        _accumulate(stack.up_grad[start:end], inner, outer)
+        _accumulate(stack.up_grad, runs, inner, outer)
         inner_grad = outer @ up.T
         inner_grad *= mask
-        _accumulate(stack.down_grad[start:end], inner_grad, kept)
+        _accumulate(stack.down_grad, runs, inner_grad, kept)
         inputs_grad = None
         if ctx.needs_input_grad[1]:
             inputs_grad = inner_grad @ down
@@ -282,9 +287,19 @@ class _Product(torch.autograd.Function):
         return grad, inputs_grad, None, None, None, None, None
 
 
-def _accumulate(total: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> None:
-    """Add `oneᵀ @ other`."""
-    if one.dtype == total.dtype:
-        total.addmm_(one.T, other)
-    else:
-        total.add_(one.T @ other)
+def _rows(weight: torch.Tensor, runs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Rows of a matrix: a view where they are one run."""
+    parts = [weight[start:end] for start, end in runs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _accumulate(total: torch.Tensor, runs: Sequence[tuple[int, int]], one: torch.Tensor, other: torch.Tensor) -> None:
+    """Add `oneᵀ @ other` to rows of a matrix."""
+    done = 0
+    for start, end in runs:
+        part = one if len(runs) == 1 else one[:, done : done + end - start]
+        if part.dtype == total.dtype:
+            total[start:end].addmm_(part.T, other)
+        else:
+            total[start:end].add_(part.T @ other)
+        done += end - start
