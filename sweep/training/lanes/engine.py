@@ -76,6 +76,7 @@ class Lanes:
         self._raw = {split: _read(prepared, split) for split in ("train", "validation")}
         self._attention = base.config._attn_implementation  # noqa: SLF001
         self._was_training = base.training
+        self._checkpoints = base.is_activation_checkpointing
         base.requires_grad_(requires_grad=False)
         base.train()
         base.config._attn_implementation = attention.NAME  # noqa: SLF001
@@ -110,6 +111,9 @@ class Lanes:
             device=self._device,
             validates=bool(self._raw["validation"]),
         )
+        if job.method.training.gradient_checkpointing and not self._base.is_activation_checkpointing:
+            # Numbers stay the same; one trial that needs the memory is reason enough.
+            self._base.activation_checkpointing_enable({"use_reentrant": False})
         self._lanes[number] = lane
         self._moved = True
         return number
@@ -138,6 +142,8 @@ class Lanes:
         self._stacks.detach()
         self._base.config._attn_implementation = self._attention  # noqa: SLF001
         self._base.train(self._was_training)
+        if self._base.is_activation_checkpointing and not self._checkpoints:
+            self._base.activation_checkpointing_disable()
 
     def _rows(self, split: str, job: LaneJob) -> list[Row]:
         """A split's rows as this trial reads them: cut to its length, labelled where it learns."""
