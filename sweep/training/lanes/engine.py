@@ -33,9 +33,6 @@ from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows, labels_of
 from sweep.training.solo import TrainingOutcome
 
-VALIDATION_TOKENS = 2048
-"""Tokens of validation rows that are read at a time, in all lanes together."""
-
 
 @dataclass(frozen=True, slots=True)
 class LaneEnd:
@@ -79,6 +76,7 @@ class Lanes:
         self._raw = {split: _read(prepared, split) for split in ("train", "validation")}
         self._attention = base.config._attn_implementation  # noqa: SLF001
         self._was_training = base.training
+        self._checkpoints = base.is_activation_checkpointing
         base.requires_grad_(requires_grad=False)
         base.train()
         base.config._attn_implementation = attention.NAME  # noqa: SLF001
@@ -113,6 +111,9 @@ class Lanes:
             device=self._device,
             validates=bool(self._raw["validation"]),
         )
+        if job.method.training.gradient_checkpointing and not self._base.is_activation_checkpointing:
+            # Numbers stay the same; one trial that needs the memory is reason enough.
+            self._base.activation_checkpointing_enable({"use_reentrant": False})
         self._lanes[number] = lane
         self._moved = True
         return number
@@ -141,6 +142,8 @@ class Lanes:
         self._stacks.detach()
         self._base.config._attn_implementation = self._attention  # noqa: SLF001
         self._base.train(self._was_training)
+        if self._base.is_activation_checkpointing and not self._checkpoints:
+            self._base.activation_checkpointing_disable()
 
     def _rows(self, split: str, job: LaneJob) -> list[Row]:
         """A split's rows as this trial reads them: cut to its length, labelled where it learns."""
@@ -229,21 +232,44 @@ class Lanes:
     def _validate(self, ends: list[LaneEnd]) -> None:
         """Take the validation loss of every lane that has reached a rung."""
         due = [number for number, lane in self._lanes.items() if lane.is_at_rung]
-        if not due:
-            return
-        self._arrange()
+        while due:
+            self._arrange()
+            width = self._width.next(len(due))
+            group, due = due[:width], due[width:]
+            try:
+                self._take_rungs(group, ends)
+            except torch.OutOfMemoryError as error:
+                # Those that fit are still at their rung, and come again.
+                due = self._narrow_validation(group, error, ends) + due
+
+    def _narrow_validation(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
+        """Memory ran out at a rung. Gives the lanes that are still due."""
+        if len(group) == 1:
+            ends.append(self._remove(group[0], error))
+        else:
+            self._width.limit(len(group) // 2)
+        release_memory()
+        return [number for number in group if number in self._lanes]
+
+    def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
-        lanes = [(self._lanes[number].adapters, self._rows("validation", self._lanes[number].job)) for number in due]
-        losses = self._reader.validation_losses(lanes, self._width.found or len(due))
+        losses = self._validation_losses(group)
+        if len(group) > 1 and not all(map(math.isfinite, losses)):
+            # One lane's infinity may have spoiled the others': whose it is shows once each is read alone.
+            losses = [loss for number in group for loss in self._validation_losses([number])]
         vocabulary = self._base.config.get_text_config().vocab_size
-        each = (time.monotonic() - began) / len(due)
-        for number, loss in zip(due, losses, strict=True):
+        each = (time.monotonic() - began) / len(group)
+        for number, loss in zip(group, losses, strict=True):
             lane = self._lanes[number]
             lane.validation_seconds += each
             try:
                 lane.take_rung(loss, vocabulary)
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 ends.append(self._remove(number, error))
+
+    def _validation_losses(self, group: Sequence[int]) -> list[float]:
+        lanes = [self._lanes[number] for number in group]
+        return self._reader.validation_losses([(lane.adapters, self._rows("validation", lane.job)) for lane in lanes])
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]
