@@ -20,7 +20,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.spec import ModelSpec
 from sweep.errors import TrialError
-from sweep.models import release_memory
+from sweep.models import is_out_of_memory, release_memory
 from sweep.training.lanes import attention
 from sweep.training.lanes.ends import save
 from sweep.training.lanes.fitness import refuse_misfit
@@ -174,8 +174,8 @@ class Lanes:
         packed = Packed([self._lanes[number].share for number in group], self._device)
         try:
             losses = self._reader.differentiate(packed, [self._lanes[number].adapters for number in group])
-        except torch.OutOfMemoryError as error:
-            self._narrow(group, error, ends)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            self._cope(group, error, ends)
             return
         seconds = time.monotonic() - began
         self._width.note(len(group), packed.size, seconds)
@@ -217,6 +217,15 @@ class Lanes:
                 self._alone.add(number)
                 self._lanes[number].rewind()
 
+    def _cope(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
+        """A forward or backward was not finished: read the lanes again, narrower or one by one."""
+        if is_out_of_memory(error):
+            self._narrow(group, error, ends)
+        elif len(group) > 1:
+            self._separate(group)
+        else:
+            ends.append(self._remove(group[0], error))
+
     def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
         if len(group) == 1:
@@ -238,7 +247,9 @@ class Lanes:
             group, due = due[:width], due[width:]
             try:
                 self._take_rungs(group, ends)
-            except torch.OutOfMemoryError as error:
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
                 # Those that fit are still at their rung, and come again.
                 due = self._narrow_validation(group, error, ends) + due
 

@@ -159,6 +159,21 @@ def test_running_out_of_memory_narrows_the_forward_and_loses_no_trial(
     assert all(same(bench, name, f"{name}-alone") for name in (*OTHERS, "mine"))
 
 
+def test_a_bug_in_one_lanes_forward_ends_that_lane_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Reader.differentiate
+
+    def broken(self, packed, adapters):
+        if any(own.dropout == 0.2 for own in adapters):
+            raise IndexError("a row that nobody expected")
+        return read(self, packed, adapters)
+
+    monkeypatch.setattr(Reader, "differentiate", broken)
+    ends = bench.together({**OTHERS, "mine": DROPPING}, width=3)
+
+    assert isinstance(ends["mine"].error, IndexError)
+    assert all(ends[name].outcome is not None for name in OTHERS)
+
+
 def test_a_lane_that_does_not_fit_even_alone_fails_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Reader.differentiate
 
