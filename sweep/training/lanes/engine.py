@@ -19,18 +19,20 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.spec import ModelSpec
+from sweep.data.prepared import SplitName
 from sweep.errors import TrialError
 from sweep.models import is_out_of_memory, release_memory
 from sweep.training.lanes import attention
 from sweep.training.lanes.ends import save
 from sweep.training.lanes.fitness import refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
-from sweep.training.lanes.packed import Packed, Row
+from sweep.training.lanes.order import RawRows, read_rows, rows_for
+from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.width import Width
-from sweep.training.rows import Rows, labels_of
+from sweep.training.rows import Rows
 from sweep.training.solo import TrainingOutcome
 
 
@@ -73,7 +75,7 @@ class Lanes:
         self._alone: set[int] = set()
         self._seated_so_far = 0
         self._moved = False
-        self._raw = {split: _read(prepared, split) for split in ("train", "validation")}
+        self._rows: dict[SplitName, RawRows] = {split: read_rows(prepared, split) for split in ("train", "validation")}
         self._attention = base.config._attn_implementation  # noqa: SLF001
         self._was_training = base.training
         self._checkpoints = base.is_activation_checkpointing
@@ -106,10 +108,10 @@ class Lanes:
             job,
             adapters,
             start,
-            self._rows("train", job),
+            rows_for(self._rows["train"], job.method.training),
             dtype=self._dtype,
             device=self._device,
-            validates=bool(self._raw["validation"]),
+            validates=bool(self._rows["validation"]),
         )
         if job.method.training.gradient_checkpointing and not self._base.is_activation_checkpointing:
             # Numbers stay the same; one trial that needs the memory is reason enough.
@@ -144,15 +146,6 @@ class Lanes:
         self._base.train(self._was_training)
         if self._base.is_activation_checkpointing and not self._checkpoints:
             self._base.activation_checkpointing_disable()
-
-    def _rows(self, split: str, job: LaneJob) -> list[Row]:
-        """A split's rows as this trial reads them: cut to its length, labelled where it learns."""
-        training = job.method.training
-        only = training.completion_only_loss or split == "validation"
-        return [
-            Row(ids[: training.max_length], labels_of(ids, mask if only else None)[: training.max_length])
-            for ids, mask in self._raw[split]
-        ]
 
     def _arrange(self) -> None:
         """Put the adapters of lanes that have come or gone into place, before anything is read."""
@@ -279,8 +272,11 @@ class Lanes:
                 ends.append(self._remove(number, error))
 
     def _validation_losses(self, group: Sequence[int]) -> list[float]:
+        rows = self._rows["validation"]
         lanes = [self._lanes[number] for number in group]
-        return self._reader.validation_losses([(lane.adapters, self._rows("validation", lane.job)) for lane in lanes])
+        return self._reader.validation_losses(
+            [(lane.adapters, rows_for(rows, lane.job.method.training, completions=True)) for lane in lanes]
+        )
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]
@@ -299,11 +295,3 @@ class Lanes:
         self._lanes.pop(number).close()
         self._alone.discard(number)
         self._moved = True
-
-
-def _read(prepared: Rows, split: str) -> list[tuple[list[int], list[int]]]:
-    """Tokens and completion masks of a split's rows."""
-    rows = prepared.dataset(split).with_format(None)  # type: ignore[arg-type]
-    if len(rows) == 0:
-        return []
-    return list(zip(rows["input_ids"], rows["completion_mask"], strict=True))
