@@ -30,11 +30,11 @@ def score_adapters(  # noqa: PLR0913
     scoring: ScoringSpec,
     *,
     own: OwnDataSpec | None,
-    output: Path,
+    output: Path | Mapping[str, Path],
     library: TaskLibrary | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, EvalResult]:
-    """Score plain LoRA adapters on one base model; files of each go to `output / name`.
+    """Score plain LoRA adapters on one base model; files of each go to `output / name`, or where `output` names.
 
     A forward holds up to `batch_size` rows of each adapter, so memory bounds `batch_size * len(adapters)`. Raises
     ModelError where an adapter is no plain LoRA, or where the base model or the tasks cannot share a batch.
@@ -50,7 +50,13 @@ def score_adapters(  # noqa: PLR0913
             with quietly():
                 lm = _AdapterView(base_lm, answers, number)
             results[name] = score(
-                lm, tasks, scoring, own=own, output=output / name, library=library, on_progress=on_progress
+                lm,
+                tasks,
+                scoring,
+                own=own,
+                output=output[name] if isinstance(output, Mapping) else output / name,
+                library=library,
+                on_progress=on_progress,
             )
     return _with_time_shared(results)
 

@@ -3,7 +3,7 @@
 from reports import rates, wording
 from reports.claim_evidence import Evidence, Finding, all_of, by_interval, equal_within, untold, within
 from reports.statistics import Interval
-from reports.summary import MethodSummary
+from reports.summary import MethodSummary, alone
 from sweep.record import TrialRecord
 from sweep.spec import PeftSpec
 
@@ -79,7 +79,7 @@ def qlora_saves_memory(evidence: Evidence) -> Finding:
     lora, qlora = evidence.finalists.get("lora"), evidence.finalists.get("qlora")
     if lora is None or qlora is None:
         return untold("this takes both a lora and a qlora method with complete trials")
-    peaks = [[_device_bytes(record) for record in method.scored] for method in (qlora, lora)]
+    peaks = [[_device_bytes(record) for record in alone(method.scored)] for method in (qlora, lora)]
     known = [[peak for peak in found if peak is not None] for found in peaks]
     if not all(known):
         return untold("the peak memory of a GPU was not recorded for both; that of a process on the host is no measure")

@@ -12,7 +12,7 @@ from statistics import fmean
 from reports import wording
 from reports.document import Block, Column, Paragraph, Table
 from reports.gather import Gathered, MethodRecords
-from reports.summary import MethodSummary, Summary
+from reports.summary import MethodSummary, Summary, alone
 from sweep.record import TrialRecord
 from sweep.spec import ReportSpec
 
@@ -85,8 +85,9 @@ def _cost(method: MethodSummary, report: ReportSpec) -> Cost:
     records = method.records
     ran = [record for record in records.search if record.reused_from is None]
     seconds = sum(device_seconds(record) for record in ran)
-    held = [record.seconds["train"] * _devices(record) for record in method.scored if "train" in record.seconds]
-    energies = [joules for record in method.scored if (joules := _joules(record)) is not None]
+    measured = alone(method.scored)
+    held = [record.seconds["train"] * _devices(record) for record in measured if "train" in record.seconds]
+    energies = [joules for record in measured if (joules := _joules(record)) is not None]
     return Cost(
         name=method.name,
         train_seconds=method.train_seconds,

@@ -12,6 +12,7 @@ from reports.commands import source_cell
 from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
 from reports.cost_section import beside_quality
 from reports.document import Block, Cell, Column, Document, Figure, Link, Paragraph, Section, Table
+from reports.efficiency import efficiency_blocks
 from reports.examples import example_blocks
 from reports.forgetting import forgetting_blocks
 from reports.gather import Gathered
@@ -50,7 +51,7 @@ def build_document(gathered: Gathered, summary: Summary, figures: Sequence[Figur
         Section("Best settings of each method", "settings", _settings(gathered)),
         Section("The search", "search", _search(gathered, drawn)),
         Section("What mattered in the search", "hyperparameters", hyperparameter_blocks(gathered, drawn)),
-        Section("Where the time went", "time", [*time_blocks(gathered), *_shown(drawn, "time_by_part", "timeline")]),
+        Section("Where the time went", "time", _time(gathered, drawn)),
         Section("The field's claims on these data", "claims", claim_blocks(gathered, summary, contrasts)),
         Section("Example answers", "examples", example_blocks(gathered, summary)),
         Section("All trials", "trials", _trials(gathered)),
@@ -178,6 +179,10 @@ def _search(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
     )
     shown = _shown(figures, "rate_and_rank", "history", "all_losses")
     return [Paragraph(text), *shown] if shown else []
+
+
+def _time(gathered: Gathered, figures: dict[str, Figure]) -> list[Block]:
+    return [*time_blocks(gathered), *efficiency_blocks(gathered), *_shown(figures, "time_by_part", "timeline")]
 
 
 def _shown(figures: dict[str, Figure], *names: str) -> list[Figure]:

@@ -93,19 +93,25 @@ def deciding_metric(spec: StudySpec, available: Sequence[str]) -> str | None:
 def _summarize_method(method: MethodRecords, split: Split) -> MethodSummary:
     best = [method.best] if method.best is not None and method.best.evaluation is not None else []
     scored = list(method.scored) if split == "test" else best
-    training = [record.training for record in scored if record.training is not None]
-    memory = [peak for record in scored if (peak := _device_bytes(record) or _host_bytes(record))]
+    measured = alone(scored)
+    training = [record.training for record in measured if record.training is not None]
+    memory = [peak for record in measured if (peak := _device_bytes(record) or _host_bytes(record))]
     return MethodSummary(
         name=method.name,
         records=method,
         scored=scored,
         scores=_estimates([record.evaluation.metrics for record in scored if record.evaluation is not None]),
-        train_seconds=_mean([record.seconds["train"] for record in scored if "train" in record.seconds]),
+        train_seconds=_mean([record.seconds["train"] for record in measured if "train" in record.seconds]),
         peak_memory_bytes=max(memory, default=None),
         trainable_share=_mean_of(training, lambda one: one.trainable_parameters / one.total_parameters),
         tokens_per_second=_mean_of(training, lambda one: one.tokens_per_second),
         checkpoint_bytes=_mean_of(training, lambda one: one.checkpoint_bytes),
     )
+
+
+def alone(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Those that had their device to themselves, which tell what one run takes; all of them where none had."""
+    return [record for record in records if record.sharing is None] or list(records)
 
 
 def _estimates(results: Sequence[Mapping[str, Metric]]) -> dict[str, Estimate]:

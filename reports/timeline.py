@@ -14,7 +14,7 @@ from reports.document import Block, Column, Paragraph, Table
 from reports.gather import Gathered
 from sweep.record import TrialRecord
 
-PARTS = ("load", "data", "train", "validate", "save", "score")
+PARTS = ("load", "data", "train", "validate", "wait", "save", "score")
 WAITING = "waiting and other"
 LONGEST_GAP = 0.05
 """A pause longer than this share of the time in which something ran is taken out."""
@@ -97,7 +97,7 @@ def timeline(gathered: Gathered) -> Timeline | None:
         return None
     origin = min(record.started_at for record in records)
     begun = {id(record): (record.started_at - origin).total_seconds() for record in records}
-    busy = _merged([(begun[id(record)], begun[id(record)] + record.seconds_total) for record in records])
+    busy = _merged([(begun[id(record)], begun[id(record)] + record.elapsed_seconds) for record in records])
     pauses = _pauses(busy)
     laid = [
         Row(name, _in_lanes([_span(record, begun[id(record)], pauses) for record in found])) for name, found in rows
@@ -158,7 +158,7 @@ def _without(moment: float, pauses: Sequence[Pause]) -> float:
 
 def _span(record: TrialRecord, start: float, pauses: Sequence[Pause]) -> Span:
     begun = _without(start, pauses)
-    return Span(record, begun, begun + record.seconds_total, 0)
+    return Span(record, begun, begun + record.elapsed_seconds, 0)
 
 
 def _in_lanes(spans: Sequence[Span]) -> tuple[Span, ...]:

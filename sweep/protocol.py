@@ -1,8 +1,10 @@
 """What the driver and a worker say to each other, wherever the worker is: frozen values that can be pickled.
 
 A worker answers each request with exactly one of `Prepared`, `Finished`, `Refused` or `Crashed`; before that it may
-report rungs, each answered by a `Verdict`, and progress, which nobody answers. `Died` never crosses a pipe: a pool
-says it of a worker that will not answer any more. Reading a message needs no torch.
+report rungs, each answered by a `Verdict`, and progress, which nobody answers. Trials that are run together are told
+apart by their places: each message about one of them comes in a `Placed`, a place that is free is offered by
+`SeatsFree` and answered by `Seated`, and `Emptied` ends the request. `Died` never crosses a pipe: a pool says it of a
+worker that will not answer any more. Reading a message needs no torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,24 @@ class RunTrial:
     """Its rows, which are prepared already."""
 
 
-Request = PrepareData | RunTrial
+@dataclass(frozen=True, slots=True)
+class RunTogether:
+    """Train trials over one base model at the same time, and score them together."""
+
+    trials: tuple[RunTrial, ...]
+    """The first of them, by their places from 0; their configs share a base model, rows and tasks."""
+    seats: int
+    """Most that are trained at the same time."""
+
+
+Request = PrepareData | RunTrial | RunTogether
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """The driver's answer to free seats: trials for the next places, as many as there are or none."""
+
+    trials: tuple[RunTrial, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +151,34 @@ class Died:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class SeatsFree:
+    """Trials that are run together have left seats free; the worker waits for a `Seated`."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """The last of the trials that were run together has ended."""
+
+
 Answer = Prepared | Finished | Refused | Crashed | Died
 """What ends a request."""
-Message = RungReached | Progressed | Answer
+Message = RungReached | Progressed | SeatsFree | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message about one of the trials that are run together."""
+
+    place: int
+    message: RungReached | Progressed | Finished
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A message, and the job that it is about."""
+    """A message, and the job that it is about; free seats are reported of the first job of those run together."""
 
     job: int
     message: Message
@@ -156,6 +195,25 @@ class Runner(Protocol):
     ) -> TrialRecord:
         """Run one trial to its record, whatever comes of it. Raises InputError where no trial could run."""
 
+    def run_together(self, request: RunTogether, floor: "Floor") -> None:
+        """Run trials to their records, and those that are given for free seats. Raises as `run` does."""
+
+
+class Floor(Protocol):
+    """What a runner says about trials that it runs together, by their places."""
+
+    def on_rung(self, place: int, rung: int, validation_loss: float) -> bool:
+        """Whether to end the trial here."""
+
+    def on_progress(self, place: int, progress: Progress) -> None:
+        """A sign of life."""
+
+    def finished(self, place: int, record: TrialRecord) -> None:
+        """A trial has ended, one way or another."""
+
+    def more(self, count: int) -> Sequence[RunTrial]:
+        """Trials for free seats, at most so many; they take the next places."""
+
 
 class Pool(Protocol):
     """Where workers are."""
@@ -166,6 +224,12 @@ class Pool(Protocol):
 
     def submit(self, request: Request, *, deadline_seconds: float | None = None) -> int:
         """Hand in a job and give its number."""
+
+    def submit_together(self, request: RunTogether, *, deadline_seconds: float | None = None) -> Sequence[int]:
+        """Hand in trials to be run together; each is a job of its own."""
+
+    def seat(self, job: int, trials: Sequence[RunTrial], *, deadline_seconds: float | None = None) -> Sequence[int]:
+        """Answer free seats, reported of `job`. Gives the new jobs, or nothing where the worker is gone."""
 
     def wait(self, timeout_seconds: float) -> Sequence[Report]:
         """What has come in, waiting a bounded time for the first."""

@@ -28,12 +28,23 @@ class Failure(Spec):
 
 
 class Memory(Spec):
-    """Peak memory of a trial, in bytes."""
+    """Peak memory of a trial, in bytes; of all trials together where several shared the device."""
 
     host_bytes: int
     """Peak resident memory of the worker process."""
     device_bytes: int | None
     """Peak memory allocated on the GPU; none on a CPU."""
+
+
+class MatrixProduct(Spec):
+    """How fast a device multiplied matrices in the process that ran the trial."""
+
+    flops_per_second: float = Field(gt=0)
+    """Floating-point operations a second, the median of a few products."""
+    side: int = Field(gt=0)
+    """Rows and columns of the square matrices."""
+    dtype: str
+    """What they were in: the dtype that training computes in."""
 
 
 class DeviceUse(Spec):
@@ -49,6 +60,20 @@ class DeviceUse(Spec):
     """Energy that the device took meanwhile, whatever else ran on it; none where the machine does not tell."""
     energy_source: Literal["nvml", "rapl"] | None = None
     """Where that was read: NVIDIA's driver for the GPU, or Intel's and AMD's counters for the CPU packages."""
+    matrix_product: MatrixProduct | None = None
+    """What it reached at its best; none where nothing was trained, and in records of older versions."""
+
+
+class Sharing(Spec):
+    """How a trial shared its device with others that were trained and scored at the same time.
+
+    Its seconds are then its part of the device's, so that those of all trials add up to what the device was held for.
+    """
+
+    lanes: float = Field(ge=1)
+    """Trials that were trained at the same time, itself included: the mean over its steps."""
+    elapsed_seconds: float = Field(ge=0)
+    """Wall time from its start to its end."""
 
 
 class TrainingResult(Spec):
@@ -64,6 +89,8 @@ class TrainingResult(Spec):
     """Tokens processed, padding not counted."""
     tokens_per_second: float
     """Those tokens over the seconds of the training loop without its validations."""
+    positions: int | None = None
+    """Tokens processed, padding counted; none in records of older versions."""
     trainable_parameters: int
     """Parameters that were trained."""
     total_parameters: int
@@ -84,7 +111,16 @@ class TrainingResult(Spec):
         Forward and backward pass take 2 each a parameter, a weight's gradient 2 more (arXiv 2001.08361, which counts
         6 where all are trained). Attention scores, recomputed activations and validations are left out.
         """
-        return float(self.tokens) * (4.0 * self.total_parameters + 2.0 * self.trainable_parameters)
+        return float(self.tokens) * self._flops_per_token
+
+    @property
+    def computed_flops(self) -> float | None:
+        """The same with padding, which costs as much as any token; none where it was not counted."""
+        return None if self.positions is None else float(self.positions) * self._flops_per_token
+
+    @property
+    def _flops_per_token(self) -> float:
+        return 4.0 * self.total_parameters + 2.0 * self.trainable_parameters
 
 
 class TrialRecord(Spec):
@@ -109,13 +145,15 @@ class TrialRecord(Spec):
     intermediate: Mapping[int, float] = {}
     """Validation loss by rung."""
     seconds: Mapping[str, float] = {}
-    """Wall time by part: load, data, train, validate, save, score."""
+    """Wall time by part: load, data, train, validate, wait (for the driver), save, score."""
     memory: Memory | None = None
     """Peak memory."""
     tokens: int | None = None
     """Tokens trained on, however the trial ended; none in records of older versions."""
     device: DeviceUse | None = None
     """What it ran on; none where its worker died."""
+    sharing: Sharing | None = None
+    """How it shared the device; none where it had it to itself."""
     data_sha256: Mapping[str, str] = {}
     """Fingerprint of the rows of each split."""
     environment: Mapping[str, str] = {}
@@ -123,7 +161,29 @@ class TrialRecord(Spec):
     started_at: datetime
     """When the trial began, UTC."""
     seconds_total: float = Field(0.0, ge=0)
-    """Wall time of the whole trial."""
+    """Wall time of the whole trial; where it shared the device, its part of that."""
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall time from start to end, whoever had the device meanwhile."""
+        return self.seconds_total if self.sharing is None else self.sharing.elapsed_seconds
+
+    @property
+    def overhead_seconds(self) -> float:
+        """Wall time that no part accounts for."""
+        return max(0.0, self.seconds_total - sum(self.seconds.values()))
+
+    @property
+    def roofline_share(self) -> float | None:
+        """Useful operations of training a second, as a share of what a matrix product reached on the device.
+
+        None where either was not measured.
+        """
+        seconds = self.seconds.get("train", 0.0)
+        product = None if self.device is None else self.device.matrix_product
+        if self.training is None or product is None or seconds <= 0:
+            return None
+        return self.training.estimated_flops / seconds / product.flops_per_second
 
     @property
     def was_run(self) -> bool:

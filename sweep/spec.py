@@ -282,6 +282,9 @@ class StudySpec(Spec):
     """How params are proposed."""
     pruner: PrunerSpec = PrunerSpec()
     """When trials are ended early."""
+    lanes: int | None = Field(None, gt=0)
+    """Adapter trials that are trained together over one base model, at most; 1 trains each alone, and without it
+    there are as many as pay and fit. A trial's result is the same up to rounding."""
     storage: str | None = None
     """An Optuna storage URL; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()

@@ -6,13 +6,9 @@ other trial of the study would end the same way. A worker that is told to stop r
 signal handler or from `on_progress`.
 """
 
-import re
-import shutil
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,35 +24,18 @@ from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
 from sweep.adapters import attach
 from sweep.config import TrialConfig
+from sweep.course import Course, forget_checkpoint
 from sweep.data.prepared import PreparedData
-from sweep.environment import describe
 from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
 from sweep.models import load_for_training, release_memory, without_loading_bars
 from sweep.progress import Progress
-from sweep.record import DeviceUse, Failure, FailureKind, Memory, State, TrainingResult, TrialRecord
+from sweep.record import TrialRecord
 from sweep.resources import ResourceWatch
+from sweep.roofline import product_of
 from sweep.spec import MethodSpec
-from sweep.store import TrialDirectory, trained_tokens
+from sweep.store import TrialDirectory
 from sweep.training.solo import TrainingOutcome, train
-
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE
-)
-
-
-@dataclass(slots=True)
-class _Course:
-    """What is known of a trial so far; whatever ends it, this much is recorded."""
-
-    state: State = "COMPLETE"
-    failure: Failure | None = None
-    training: TrainingResult | None = None
-    evaluation: EvalResult | None = None
-    intermediate: dict[int, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    memory: Memory | None = None
-    device: DeviceUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +70,8 @@ def run_trial(  # noqa: PLR0913
     Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
     written at all.
     """
-    started_at, began = datetime.now(UTC), time.monotonic()
-    course = _Course()
+    began = time.monotonic()
+    course = Course()
     around = _Surroundings(
         model=local_model(config.model, config.scoring.data_root),
         directory=directory,
@@ -104,67 +83,32 @@ def run_trial(  # noqa: PLR0913
         on_progress=on_progress,
         deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
     )
+    product = None if config.method_spec is None else product_of(config.model.dtype, device)
     with ResourceWatch(device) as watch, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course)
-        course.memory, course.device = watch.peak(), watch.use()
+        course.memory = watch.peak()
+        course.device = watch.use().model_copy(update={"matrix_product": product})
     release_memory()
-    return TrialRecord(
-        config=config,
-        config_fingerprint=config.fingerprint(),
-        state=course.state,
-        failure=course.failure,
-        training=course.training,
-        evaluation=course.evaluation,
-        intermediate=course.intermediate,
-        seconds=course.seconds,
-        memory=course.memory,
-        tokens=trained_tokens(directory),
-        device=course.device,
-        data_sha256=dict(prepared.sha256),
-        environment=describe(),
-        started_at=started_at,
-        seconds_total=time.monotonic() - began,
-    )
+    return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=time.monotonic() - began)
 
 
-def failure_of(error: BaseException) -> Failure:
-    """What an error means for a trial."""
-    kind: FailureKind = "error"
-    match error:
-        case TrialError():
-            return Failure.model_validate({"kind": error.kind, "message": str(error)})
-        case KeyboardInterrupt():
-            return Failure(kind="interrupted", message="The trial was interrupted.")
-        case MemoryError() | torch.OutOfMemoryError():
-            kind = "out_of_memory"
-        case RuntimeError() if OUT_OF_MEMORY.search(str(error)):
-            kind = "out_of_memory"
-    lines = str(error).strip().splitlines()
-    message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    trace = "".join(traceback.format_exception(error)) if kind == "error" else None
-    return Failure(kind=kind, message=message, traceback=trace)
-
-
-def _report_rung(course: _Course, on_rung: Callable[[int, float], bool], rung: int, loss: float) -> bool:
+def _report_rung(course: Course, on_rung: Callable[[int, float], bool], rung: int, loss: float) -> bool:
     course.intermediate[rung] = loss
     return on_rung(rung, loss)
 
 
-def _run_guarded(config: TrialConfig, around: _Surroundings, course: _Course) -> None:
-    _forget_checkpoint(around.directory)
+def _run_guarded(config: TrialConfig, around: _Surroundings, course: Course) -> None:
+    forget_checkpoint(around.directory)
     around.directory.steps.unlink(missing_ok=True)
     try:
         _run(config, around, course)
     except InputError:
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever ends a trial is its result
-        course.state, course.failure = "FAIL", failure_of(error)
-        # A traceback holds every frame it passed, and with them the model.
-        traceback.clear_frames(error.__traceback__)
-        _forget_checkpoint(around.directory)
+        course.fail(error, around.directory)
 
 
-def _run(config: TrialConfig, around: _Surroundings, course: _Course) -> None:
+def _run(config: TrialConfig, around: _Surroundings, course: Course) -> None:
     if config.method_spec is not None:
         outcome = _train(config, config.method_spec, around, course)
         course.training = outcome.result
@@ -176,7 +120,7 @@ def _run(config: TrialConfig, around: _Surroundings, course: _Course) -> None:
     course.evaluation = _score(config, around, course)
 
 
-def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: _Course) -> TrainingOutcome:
+def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: Course) -> TrainingOutcome:
     around.on_progress(Progress("load", 0, 0, None))
     began = time.monotonic()
     tokenizer = load_tokenizer(around.model, cache=around.cache)
@@ -200,7 +144,7 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
     return outcome
 
 
-def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalResult:
+def _score(config: TrialConfig, around: _Surroundings, course: Course) -> EvalResult:
     around.on_progress(Progress("score", 0, 0, None))
     began = time.monotonic()
     method, checkpoint = config.method_spec, around.directory.checkpoint
@@ -227,11 +171,6 @@ def _score(config: TrialConfig, around: _Surroundings, course: _Course) -> EvalR
     )
     course.seconds["score"] = time.monotonic() - began
     return result
-
-
-def _forget_checkpoint(directory: TrialDirectory) -> None:
-    """A trial that did not complete keeps no checkpoint, nor one of an earlier attempt."""
-    shutil.rmtree(directory.checkpoint, ignore_errors=True)
 
 
 def _refuse_late(deadline: float | None) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,11 @@ from sweep.progress import Progress
 from sweep.protocol import (
     Answer,
     Crashed,
+    Emptied,
     Finished,
+    Floor,
     Message,
+    Placed,
     Prepared,
     PrepareData,
     Progressed,
@@ -30,7 +34,10 @@ from sweep.protocol import (
     Request,
     RungReached,
     Runner,
+    RunTogether,
     RunTrial,
+    Seated,
+    SeatsFree,
     Verdict,
 )
 from sweep.record import TrialRecord
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from evals.tasks.library import LoadedTask, TaskLibrary
     from sweep.data.prepare import PreparedData
     from sweep.shape import Facts
+    from sweep.together.bases import Bases
 
 
 class TrialRunner:
@@ -50,6 +58,7 @@ class TrialRunner:
         self._cache = cache
         self._last: tuple[PrepareData, PreparedData] | None = None
         self._library: TaskLibrary | None = None
+        self._bases: Bases | None = None
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Prepare the user's rows, or find them prepared."""
@@ -72,6 +81,9 @@ class TrialRunner:
         from evals.models.load import default_device
         from sweep.trial import run_trial
 
+        if self._bases is not None:
+            # What this trial needs is not known; it gets all the memory there is.
+            self._bases.release()
         return run_trial(
             request.config,
             TrialDirectory(request.directory),
@@ -82,6 +94,44 @@ class TrialRunner:
             on_rung=on_rung,
             on_progress=on_progress,
         )
+
+    def run_together(self, request: RunTogether, floor: Floor) -> None:
+        """Train trials in lanes over one resident base model, and score those that finish together.
+
+        Where the base model does not suit lanes, they are run one after another.
+        """
+        from evals.models.load import default_device
+        from sweep.together.wave import Wave
+        from sweep.training.lanes.fitness import LanesUnfitError
+
+        wave = Wave(
+            floor,
+            seats=request.seats,
+            prepared=self._prepared(request.trials[0].data),
+            bases=self._resident(),
+            device=default_device(),
+            library=self._tasks(),
+        )
+        try:
+            wave.run(request.trials)
+        except LanesUnfitError as error:
+            print(f"Trials are run one after another, because lanes do not suit this model: {error}")  # noqa: T201 - goes to the worker's log
+            self._run_in_turn(request.trials, floor)
+
+    def _run_in_turn(self, trials: Sequence[RunTrial], floor: Floor) -> None:
+        for place, trial in enumerate(trials):
+            record = self.run(
+                trial, on_rung=partial(floor.on_rung, place), on_progress=partial(floor.on_progress, place)
+            )
+            floor.finished(place, record)
+
+    def _resident(self) -> "Bases":
+        """Base models that stay between requests."""
+        from sweep.together.bases import Bases
+
+        if self._bases is None:
+            self._bases = Bases(self._cache)
+        return self._bases
 
     def _text_sha256(self, request: PrepareData) -> dict[str, str]:
         """Fingerprint of the text for `general_text`: a study that goes on must not read another one."""
@@ -167,11 +217,14 @@ def serve(
         requests.send(answer(runner, request, requests))
 
 
-def answer(runner: Runner, request: Request, driver: Connection) -> Answer:
+def answer(runner: Runner, request: Request, driver: Connection) -> Answer | Emptied:
     """Do what is asked and give the answer; a bug becomes an answer too, so that the worker lives on."""
     try:
         if isinstance(request, PrepareData):
             return runner.prepare(request)
+        if isinstance(request, RunTogether):
+            runner.run_together(request, _PipedFloor(driver))
+            return Emptied()
         return Finished(
             runner.run(
                 request,
@@ -185,7 +238,28 @@ def answer(runner: Runner, request: Request, driver: Connection) -> Answer:
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _ask(driver: Connection, message: Message) -> bool:
+class _PipedFloor:
+    """What is said about trials that are run together, through the pipe."""
+
+    def __init__(self, driver: Connection) -> None:
+        self._driver = driver
+
+    def on_rung(self, place: int, rung: int, validation_loss: float) -> bool:
+        return _ask(self._driver, Placed(place, RungReached(rung, validation_loss)))
+
+    def on_progress(self, place: int, progress: Progress) -> None:
+        self._driver.send(Placed(place, Progressed(progress)))
+
+    def finished(self, place: int, record: TrialRecord) -> None:
+        self._driver.send(Placed(place, Finished(record)))
+
+    def more(self, count: int) -> Sequence[RunTrial]:
+        self._driver.send(SeatsFree(count))
+        seated: Seated = self._driver.recv()
+        return seated.trials
+
+
+def _ask(driver: Connection, message: Message | Placed) -> bool:
     driver.send(message)
     verdict: Verdict = driver.recv()
     return verdict.prune

@@ -35,6 +35,9 @@ def _check(run: RunDirectory, record: TrialRecord, shape: ModelShape, rows: RowL
     config, memory = record.config, record.memory
     if memory is None or record.training is None or record.reused_from is not None or config.method_spec is None:
         return None
+    if record.sharing is not None:
+        # What several trials took together says nothing of one.
+        return None
     kind: DeviceKind = "cpu" if memory.device_bytes is None else "cuda"
     return MemoryCheck(
         trial=run.directory_of(config).path.relative_to(run.path).as_posix(),

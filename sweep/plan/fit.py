@@ -17,6 +17,8 @@ from sweep.shape import Device, DeviceKind, Facts, ModelShape, RowLengths
 from sweep.spec import MethodSpec, StudySpec
 
 GIGABYTE = 10**9
+SAFE_SHARE = 0.9
+"""Of a device's free memory, what may be planned with."""
 UNKNOWN_ROWS = RowLengths(rows=0, tokens=0, longest=2**40, learned=0)
 """Rows that nothing is known of: as long as the study allows, and perhaps far shorter."""
 Change = tuple[str, Callable[[MethodSpec], MethodSpec]]
@@ -67,6 +69,22 @@ def refusal(config: TrialConfig, facts: Facts) -> str | None:
         f"This config needs at least {low / GIGABYTE:.1f} GB, and {device.name} has "
         f"{device.memory_bytes / GIGABYTE:.1f} GB. {counsel or 'Nothing that was tried makes it fit.'}"
     )
+
+
+def lanes_that_fit(config: TrialConfig, facts: Facts) -> int | None:
+    """How many trials like this one a device holds over one base model; none where that is not known.
+
+    A second base model, which trials are scored on, has to fit beside the one that they are trained on.
+    """
+    method, shape, device = config.method_spec, facts.shape, facts.device
+    if method is None or shape is None:
+        return None
+    rows = facts.lengths.get("train", UNKNOWN_ROWS)
+    needed = _estimate(config.model, shape, rows, device.kind, method)
+    shared = needed.parts["weights"].expected + needed.parts["overhead"].expected
+    room = SAFE_SHARE * device.free_bytes - needed.parts["weights"].expected - shared
+    each = max(1.0, needed.peak.expected - shared)
+    return max(1, int(room // each))
 
 
 def advice(model: ModelSpec, method: MethodSpec, shape: ModelShape, rows: RowLengths, device: Device) -> str | None:

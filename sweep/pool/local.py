@@ -7,56 +7,31 @@ A worker that dies takes only its own job with it; the next job gets a new proce
 import contextlib
 import multiprocessing
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from sweep.errors import WorkerDiedError
+from sweep.pool.process import LOOK_SECONDS, Worker, cause_of_death, end, has_grown, read, start_clock
 from sweep.protocol import (
-    Crashed,
     Died,
-    Finished,
-    Message,
-    Prepared,
-    Ready,
-    Refused,
     Report,
     Request,
     Runner,
+    RunTogether,
+    RunTrial,
+    Seated,
     Verdict,
 )
 from sweep.worker import serve
-
-LOOK_SECONDS = 1.0
-"""How often a worker is looked at that says nothing: the end of its pipe may be held open by a child of its own."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """One process, and what it is doing."""
-
-    process: SpawnProcess
-    requests: Connection
-    lifeline: Connection
-    """Closing it ends the process at once."""
-    log: Path
-    is_ready: bool = False
-    job: int | None = None
-    deadline_seconds: float | None = None
-    """Wall time that the job may take, grace included."""
-    expires: float | None = field(default=None)
-    """When it will have taken that, on the monotonic clock."""
 
 
 class LocalPool:
     """Runs jobs through one worker process for each device. Processes start when the first job needs them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         build_runner: Callable[[], Runner],
         *,
@@ -64,44 +39,51 @@ class LocalPool:
         devices: Sequence[str | None] = (None,),
         grace_seconds: float = 60.0,
         stop_seconds: float = 8.0,
+        spare_bytes: int = 4 * 10**9,
     ) -> None:
         """`build_runner` is pickled and called in each worker; `logs` gets a file for each.
 
         `devices` are values of CUDA_VISIBLE_DEVICES, None for whatever the driver has. A worker is ended
-        `grace_seconds` after its job's deadline.
+        `grace_seconds` after its job's deadline, and replaced between jobs once it has grown by half of what it held
+        at first and `spare_bytes`.
         """
         self._build_runner = build_runner
         self._logs = logs
         self._devices = tuple(devices)
         self._grace_seconds = grace_seconds
         self._stop_seconds = stop_seconds
+        self._spare_bytes = spare_bytes
         self._workers: list[Worker | None] = [None for _ in self._devices]
         self._jobs = 0
 
     @property
     def has_room(self) -> bool:
         """Whether a worker is idle, or not yet started."""
-        return any(worker is None or worker.job is None for worker in self._workers)
+        return any(worker is None or not worker.is_busy for worker in self._workers)
 
     def submit(self, request: Request, *, deadline_seconds: float | None = None) -> int:
         """Hand a job to an idle worker, starting or replacing it where needed. Raises RuntimeError without room."""
-        seat = next((seat for seat, worker in enumerate(self._workers) if worker is None or worker.job is None), None)
-        if seat is None:
-            raise RuntimeError("every worker is busy.")
-        worker = self._worker(seat)
-        self._jobs += 1
-        worker.job = self._jobs
-        worker.deadline_seconds = None if deadline_seconds is None else deadline_seconds + self._grace_seconds
-        _start_clock(worker)
+        return self._hand_out(request, 1, deadline_seconds)[0]
+
+    def submit_together(self, request: RunTogether, *, deadline_seconds: float | None = None) -> Sequence[int]:
+        """Hand several trials to one idle worker; each is a job of its own. Raises RuntimeError without room."""
+        return self._hand_out(request, len(request.trials), deadline_seconds)
+
+    def seat(self, job: int, trials: Sequence[RunTrial], *, deadline_seconds: float | None = None) -> Sequence[int]:
+        """Answer free seats, reported of `job`. Gives the new jobs, or nothing where the worker is gone."""
+        worker = self._worker_of(job)
+        if worker is None:
+            return ()
+        jobs = self._enter(worker, len(trials), deadline_seconds)
         with contextlib.suppress(OSError):  # It died in this moment; `wait` will say so.
-            worker.requests.send(request)
-        return self._jobs
+            worker.requests.send(Seated(tuple(trials)))
+        return jobs
 
     def wait(self, timeout_seconds: float) -> list[Report]:
         """Messages of all busy workers; deaths and overrun deadlines among them."""
         until = time.monotonic() + timeout_seconds
         while True:
-            busy = [worker for worker in self._workers if worker is not None and worker.job is not None]
+            busy = [worker for worker in self._workers if worker is not None and worker.is_busy]
             pause = max(0.0, min(LOOK_SECONDS, until - time.monotonic()))
             if not busy:
                 return []
@@ -112,10 +94,10 @@ class LocalPool:
 
     def reply(self, job: int, verdict: Verdict) -> None:
         """Answer a rung of a job."""
-        for worker in self._workers:
-            if worker is not None and worker.job == job:
-                with contextlib.suppress(OSError):  # It died while waiting; `wait` will say so.
-                    worker.requests.send(verdict)
+        worker = self._worker_of(job)
+        if worker is not None:
+            with contextlib.suppress(OSError):  # It died while waiting; `wait` will say so.
+                worker.requests.send(verdict)
 
     def close(self) -> None:
         """End all workers: they are asked, then terminated, then killed. A trial that is running is not waited for."""
@@ -123,17 +105,42 @@ class LocalPool:
         self._workers = [None for _ in self._devices]
         for worker in workers:
             # An idle worker hears that nothing more will come and cleans up after itself; a busy one ends where it is.
-            (worker.requests if worker.job is None else worker.lifeline).close()
+            (worker.lifeline if worker.is_busy else worker.requests).close()
         until = time.monotonic() + self._stop_seconds
         for worker in workers:
             worker.process.join(max(0.0, until - time.monotonic()))
-            _end(worker)
+            end(worker)
+
+    def _hand_out(self, request: Request, count: int, deadline_seconds: float | None) -> Sequence[int]:
+        seat = next((seat for seat, worker in enumerate(self._workers) if worker is None or not worker.is_busy), None)
+        if seat is None:
+            raise RuntimeError("every worker is busy.")
+        worker = self._worker(seat)
+        jobs = self._enter(worker, count, deadline_seconds)
+        with contextlib.suppress(OSError):  # It died in this moment; `wait` will say so.
+            worker.requests.send(request)
+        return jobs
+
+    def _enter(self, worker: Worker, count: int, deadline_seconds: float | None) -> Sequence[int]:
+        """Numbers for so many jobs that a worker is about to be given."""
+        jobs = range(self._jobs + 1, self._jobs + count + 1)
+        self._jobs += count
+        worker.jobs.extend(jobs)
+        if count:
+            worker.deadline_seconds = None if deadline_seconds is None else deadline_seconds + self._grace_seconds
+            start_clock(worker)
+        return jobs
+
+    def _worker_of(self, job: int) -> Worker | None:
+        return next((worker for worker in self._workers if worker is not None and job in worker.jobs), None)
 
     def _worker(self, seat: int) -> Worker:
         worker = self._workers[seat]
         # An idle worker has nothing to say: what can be read from it is the end of its pipe.
-        if worker is not None and (worker.requests.poll() or not worker.process.is_alive()):
-            _end(worker)
+        if worker is not None and (
+            worker.requests.poll() or not worker.process.is_alive() or has_grown(worker, spare_bytes=self._spare_bytes)
+        ):
+            end(worker)
             worker = None
         if worker is None:
             worker = self._workers[seat] = self._start(seat)
@@ -157,34 +164,28 @@ class LocalPool:
         return Worker(process, requests, lifeline, log)
 
     def _collect(self, worker: Worker) -> list[Report]:
-        if worker.job is None:
+        if not worker.is_busy:
             raise WorkerDiedError("a worker without a job was asked for its messages.")
-        job, reports = worker.job, []
+        reports: list[Report] = []
         try:
-            while worker.requests.poll():
-                message: Ready | Message = worker.requests.recv()
-                if isinstance(message, Ready):
-                    worker.is_ready = True
-                    _start_clock(worker)
-                    continue
-                reports.append(Report(job, message))
-                if isinstance(message, Prepared | Finished | Refused | Crashed):
-                    worker.job = None
-                    return reports
+            while worker.is_busy and worker.requests.poll():
+                reports += read(worker, worker.requests.recv())
         except (EOFError, OSError):
             worker.process.join(LOOK_SECONDS)
-            return [*reports, self._bury(worker, job, Died("worker_died", _cause_of_death(worker)))]
+            return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
+        if not worker.jobs:
+            return reports
         if not worker.process.is_alive() and not worker.requests.poll():
-            return [*reports, self._bury(worker, job, Died("worker_died", _cause_of_death(worker)))]
+            return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
         if worker.expires is not None and time.monotonic() > worker.expires:
             late = f"The trial ran {self._grace_seconds:.0f} s past its deadline without ending, so it was ended."
-            return [*reports, self._bury(worker, job, Died("deadline", late))]
+            return [*reports, *self._bury(worker, Died("deadline", late))]
         return reports
 
-    def _bury(self, worker: Worker, job: int, death: Died) -> Report:
-        _end(worker)
+    def _bury(self, worker: Worker, death: Died) -> list[Report]:
+        end(worker)
         self._workers[self._workers.index(worker)] = None
-        return Report(job, death)
+        return [Report(job, death) for job in worker.open_jobs]
 
 
 def cuda_devices() -> tuple[str, ...]:
@@ -196,33 +197,3 @@ def cuda_devices() -> tuple[str, ...]:
         [program, "--query-gpu=uuid", "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=60
     )
     return tuple(line.strip() for line in listed.stdout.splitlines() if line.startswith("GPU-"))
-
-
-def _start_clock(worker: Worker) -> None:
-    # Importing torch and its friends is not part of the trial.
-    if worker.is_ready and worker.deadline_seconds is not None:
-        worker.expires = time.monotonic() + worker.deadline_seconds
-    else:
-        worker.expires = None
-
-
-def _end(worker: Worker) -> None:
-    for signal_process in (worker.process.terminate, worker.process.kill):
-        if worker.process.is_alive():
-            signal_process()
-            worker.process.join(LOOK_SECONDS)
-    for end in (worker.requests, worker.lifeline):
-        end.close()
-
-
-def _cause_of_death(worker: Worker) -> str:
-    code = worker.process.exitcode
-    if code is None:
-        reason = "stopped answering"
-    elif code == -signal.SIGKILL:
-        reason = "was killed (SIGKILL), most likely because the machine ran out of memory"
-    elif code < 0:
-        reason = f"was ended by {signal.Signals(-code).name}"
-    else:
-        reason = f"ended with exit code {code}"
-    return f"The worker process {reason}. What it printed is in {worker.log.name}."

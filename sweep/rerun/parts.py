@@ -53,18 +53,22 @@ def training_rows(
     """Weights before and after, and losses step by step. They decide where nothing was scored."""
     before, after = recorded.training, now.training
     if before is not None and after is not None:
-        yield from _weight_rows(before, after)
+        shared = recorded.sharing is not None and now.sharing is None
+        yield from _weight_rows(before, after, shared=shared)
     for key, name in (("loss", "training loss"), ("validation_loss", "validation loss")):
         then, found = read_losses(then_steps, key), read_losses(now_steps, key)
         if then.values or found.values:
             yield _losses_row(name, then, found, decides=decides)
 
 
-def _weight_rows(before: TrainingResult, after: TrainingResult) -> Iterator[Row]:
+def _weight_rows(before: TrainingResult, after: TrainingResult, *, shared: bool) -> Iterator[Row]:
+    end = "not the same bit by bit"
+    if shared:
+        end += ": it was trained beside other trials then and alone now, which rounds otherwise"
     yield equality("training", "optimizer steps", before.optimizer_steps, after.optimizer_steps)
     for name, then, found, why in (
         ("weights at the start", before.initial_sha256, after.initial_sha256, "another start"),
-        ("weights at the end", before.final_sha256, after.final_sha256, "not the same bit by bit"),
+        ("weights at the end", before.final_sha256, after.final_sha256, end),
     ):
         yield equality("training", name, short(then), short(found), why=why)
 

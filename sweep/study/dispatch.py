@@ -6,7 +6,7 @@ it Optuna) is told, then tracking, then whoever watches. A driver killed between
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,9 @@ from sweep.protocol import (
     Progressed,
     Refused,
     RungReached,
+    RunTogether,
     RunTrial,
+    SeatsFree,
     Verdict,
 )
 from sweep.record import Failure, FailureKind, TrialRecord
@@ -58,8 +60,13 @@ class TrialTracker(Protocol):
 class TrialSource(Protocol):
     """Decides what is run, and hears what came of it."""
 
-    def next_trial(self) -> TrialConfig | TrialRecord | None:
-        """The next trial to run, or the record of one that need not be; None when nothing can be started now."""
+    def next_trial(
+        self, beside: TrialConfig | None = None, *, refill: bool = False
+    ) -> TrialConfig | TrialRecord | None:
+        """The next trial to run, or the record of one that need not be; None when nothing can be started now.
+
+        With `beside`, one that can be run together with that trial, from the start or on a seat that became free.
+        """
 
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Whether to end a running trial."""
@@ -82,12 +89,18 @@ class RunningTrial:
     started_at: datetime
     started: float
     """On the monotonic clock."""
+    together: int = 1
+    """Most trials that are run at the same time on its device."""
+
+
+Seats = Callable[[TrialConfig], int]
+"""How many trials like this one may be run together; 1 where it is run alone."""
 
 
 class Dispatcher:
     """Hands trials to a pool and settles what comes back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         pool: Pool,
         run: RunDirectory,
@@ -95,6 +108,7 @@ class Dispatcher:
         data_for: Callable[[TrialConfig], PrepareData],
         tracker: TrialTracker | None,
         on_event: OnEvent,
+        seats: Seats = lambda _: 1,
     ) -> None:
         self._pool = pool
         self._run = run
@@ -103,6 +117,9 @@ class Dispatcher:
         self._on_event = on_event
         self._running: dict[int, RunningTrial] = {}
         self._interruptions: dict[Path, int] = {}
+        self._seats = seats
+        self._groups: dict[int, TrialConfig] = {}
+        self._bereaved: set[Path] = set()
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Have a worker prepare the data. Raises the worker's InputError, or RunError where that failed."""
@@ -116,31 +133,79 @@ class Dispatcher:
     def run(self, source: TrialSource) -> None:
         """Run all that the source gives. Raises InputError where a worker finds the user's input unusable."""
         while True:
-            while self._pool.has_room and (trial := source.next_trial()) is not None:
-                if isinstance(trial, TrialRecord):
-                    write_config(self._run.directory_of(trial.config), trial.config)
-                    self._settle(source, trial)
-                else:
-                    self._start(trial)
-            if not self._running:
+            while self._pool.has_room and (config := self._next(source)) is not None:
+                self._start(source, config)
+            if not self._running and self._pool.has_room:
                 return
+            # Without a running trial a worker has yet to say that all of those it ran together have ended.
             for report in self._pool.wait(WAIT_SECONDS):
                 self._hear(source, report.job, report.message)
 
-    def _start(self, config: TrialConfig) -> None:
+    def _next(
+        self, source: TrialSource, beside: TrialConfig | None = None, *, refill: bool = False
+    ) -> TrialConfig | None:
+        """The next trial that has to be run; what need not be is settled on the way."""
+        while isinstance(trial := source.next_trial(beside, refill=refill), TrialRecord):
+            write_config(self._run.directory_of(trial.config), trial.config)
+            self._settle(source, trial)
+        return trial
+
+    def _start(self, source: TrialSource, config: TrialConfig) -> None:
+        # A trial whose worker died among others is tried once more by itself: then it is known whose fault it was.
+        seats = 1 if self._run.directory_of(config).path in self._bereaved else self._seats(config)
+        if seats == 1:
+            job = self._pool.submit(self._hand_out(config), deadline_seconds=config.deadline_seconds)
+            self._note_start(job, config, 1)
+            return
+        configs = [config, *self._company(source, config, seats - 1)]
+        request = RunTogether(tuple(self._hand_out(one) for one in configs), seats)
+        jobs = self._pool.submit_together(request, deadline_seconds=_deadline(configs, seats))
+        self._groups[jobs[0]] = config
+        for job, one in zip(jobs, configs, strict=True):
+            self._note_start(job, one, seats)
+
+    def _company(
+        self, source: TrialSource, config: TrialConfig, count: int, *, refill: bool = False
+    ) -> Iterator[TrialConfig]:
+        """Trials to run together with one, at most so many."""
+        for _ in range(count):
+            other = self._next(source, config, refill=refill)
+            if other is None:
+                return
+            if self._run.directory_of(other).path in self._bereaved:
+                source.put_back(other)
+                return
+            yield other
+
+    def _fill(self, source: TrialSource, job: int, count: int) -> None:
+        """Give a worker's free seats to the next trials."""
+        group = self._groups[job]
+        seats = self._seats(group)
+        configs = list(self._company(source, group, count, refill=True))
+        trials = [self._hand_out(one) for one in configs]
+        jobs = self._pool.seat(job, trials, deadline_seconds=_deadline(configs, seats))
+        for one in configs[len(jobs) :]:
+            source.put_back(one)
+        for new, one in zip(jobs, configs, strict=False):
+            self._note_start(new, one, seats)
+
+    def _hand_out(self, config: TrialConfig) -> RunTrial:
         directory = self._run.directory_of(config)
         if directory.path.exists():
             # What an unfinished or outdated trial left.
             shutil.rmtree(directory.path)
         write_config(directory, config)
         note_test_opening(self._run, config, by="study")
-        job = self._pool.submit(
-            RunTrial(config, directory.path, self._data_for(config)), deadline_seconds=config.deadline_seconds
-        )
-        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic())
+        return RunTrial(config, directory.path, self._data_for(config))
+
+    def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
+        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together)
         self._on_event(TrialStarted(config))
 
     def _hear(self, source: TrialSource, job: int, message: Message) -> None:
+        if isinstance(message, SeatsFree):
+            self._fill(source, job, message.count)
+            return
         trial = self._running[job]
         match message:
             case Progressed(progress):
@@ -155,6 +220,12 @@ class Dispatcher:
             case Crashed(text, traceback):
                 del self._running[job]
                 self._settle(source, self._failed(trial, "error", text, traceback))
+            case Died("worker_died", text) if trial.together > 1:
+                del self._running[job]
+                self._bereaved.add(self._run.directory_of(trial.config).path)
+                name = f"{trial.config.method} {trial.config.number}"
+                self._on_event(Notice(f"{name} is started again, by itself: {text}"))
+                source.put_back(trial.config)
             case Died(kind, text):
                 del self._running[job]
                 self._settle(source, self._failed(trial, kind, text))
@@ -193,6 +264,12 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.log(record, directory)
         self._on_event(TrialEnded(record))
+
+
+def _deadline(configs: Sequence[TrialConfig], together: int) -> float | None:
+    """When a worker that runs trials together is late: each takes as many times longer as there are others."""
+    given = [config.deadline_seconds for config in configs if config.deadline_seconds is not None]
+    return max(given) * together if given else None
 
 
 def _error_of(message: Message) -> Exception:

@@ -36,6 +36,7 @@ from sweep.selection import tasks_of
 from sweep.shape import Facts
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
+from sweep.study.company import Company
 from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
 from sweep.study.resume import admit, admit_data, locked
 from sweep.study.sources import ListSource, SearchSource
@@ -104,6 +105,7 @@ class Driver:
         self._tracker = tracker
         self._on_event = on_event
         self._facts: Facts | None = None
+        self._company = Company(spec, lambda: self._facts)
         self._devices = workers.devices
         self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
 
@@ -141,7 +143,7 @@ class Driver:
             left = [trials_left(spec.budget, search.ledger.spending) for search in searches.values()]
             counted = [trials for trials in left if trials is not None]
             self._on_event(PhaseStarted("search", sum(counted) if counted else None))
-            self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event))
+            self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event, key=self._company.key))
         finalists = {method: best for method, search in searches.items() if (best := search.ledger.best) is not None}
         for method in spec.methods.keys() - finalists.keys():
             self._on_event(Notice(f"{method}: no trial completed ({self._ends(method)}), so it has no finalist."))
@@ -178,7 +180,9 @@ class Driver:
     def _run_trials(self, phase: Phase, configs: Sequence[TrialConfig]) -> None:
         if configs:
             self._on_event(PhaseStarted(phase, len(configs)))
-            source: TrialSource = ListSource(configs, self._spec.objective, needs_objective=phase == "baseline")
+            source: TrialSource = ListSource(
+                configs, self._spec.objective, needs_objective=phase == "baseline", key=self._company.key
+            )
             self._dispatcher.run(source)
 
     def _is_settled(self, config: TrialConfig) -> bool:
@@ -208,7 +212,12 @@ class Driver:
     def _dispatcher(self) -> Dispatcher:
         """The dispatcher, with the data prepared and found to be those that the study began with."""
         dispatcher = Dispatcher(
-            self._pool, self._run, data_for=self._data_for, tracker=self._tracker, on_event=self._on_event
+            self._pool,
+            self._run,
+            data_for=self._data_for,
+            tracker=self._tracker,
+            on_event=self._on_event,
+            seats=self._company.seats,
         )
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))

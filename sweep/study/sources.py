@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from sweep.config import TrialConfig
@@ -11,18 +11,36 @@ from sweep.record import Failure, FailureKind, TrialRecord
 from sweep.search.method_search import MethodSearch, Proposal
 from sweep.spec import ObjectiveSpec
 
+Key = Callable[[TrialConfig], str | None]
+"""The same for trials that can be run together; none for one that has to be run alone."""
+LEAD = 0.25
+"""Share of its budget by which a method may come ahead of the others as seats of its trials are refilled."""
+
 
 class ListSource:
     """Trials known beforehand: the base model, or the finalists' repetitions."""
 
-    def __init__(self, configs: Iterable[TrialConfig], objective: ObjectiveSpec, *, needs_objective: bool) -> None:
+    def __init__(
+        self,
+        configs: Iterable[TrialConfig],
+        objective: ObjectiveSpec,
+        *,
+        needs_objective: bool,
+        key: Key = lambda _: None,
+    ) -> None:
         self._configs = deque(configs)
         self._objective = objective
         self._needs_objective = needs_objective
+        self._key = key
 
-    def next_trial(self) -> TrialConfig | None:
-        """The next of the list."""
-        return self._configs.popleft() if self._configs else None
+    def next_trial(self, beside: TrialConfig | None = None, *, refill: bool = False) -> TrialConfig | None:
+        """The next of the list, or the next that can be run together with a trial."""
+        del refill
+        for place, config in enumerate(self._configs):
+            if beside is None or can_share(self._key, beside, config):
+                del self._configs[place]
+                return config
+        return None
 
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Nothing is pruned outside the search."""
@@ -44,21 +62,48 @@ class ListSource:
 class SearchSource:
     """All methods' searches, round robin: whenever the study is stopped, each has had the same share of its budget."""
 
-    def __init__(self, searches: Mapping[str, MethodSearch], objective: ObjectiveSpec, *, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        searches: Mapping[str, MethodSearch],
+        objective: ObjectiveSpec,
+        *,
+        on_event: OnEvent,
+        key: Key = lambda _: None,
+    ) -> None:
         self._searches = searches
         self._objective = objective
         self._on_event = on_event
+        self._key = key
         self._announced: set[str] = set()
 
-    def next_trial(self) -> TrialConfig | TrialRecord | None:
-        """A trial of the method that has had least of its budget, the earlier in the study among equals."""
-        for method in sorted(self._searches, key=lambda name: self._searches[name].ledger.share_spent):
+    def next_trial(
+        self, beside: TrialConfig | None = None, *, refill: bool = False
+    ) -> TrialConfig | TrialRecord | None:
+        """A trial of the method that has had least of its budget, the earlier in the study among equals.
+
+        With `beside`, one of that trial's own method; a seat is refilled until the method has come too far ahead.
+        """
+        for method in sorted(self._searches, key=self._share_spent):
+            if beside is not None and (method != beside.method or (refill and self._is_ahead(method))):
+                continue
             search = self._searches[method]
             proposal = search.ask()
-            if proposal is not None:
-                return settled(proposal) or proposal.config
-            self._announce_exhaustion(method, search)
+            if proposal is None:
+                self._announce_exhaustion(method, search)
+                continue
+            known = settled(proposal)
+            if known is None and beside is not None and not can_share(self._key, beside, proposal.config):
+                search.put_back(proposal.config)
+                continue
+            return known or proposal.config
         return None
+
+    def _share_spent(self, method: str) -> float:
+        return self._searches[method].ledger.share_spent
+
+    def _is_ahead(self, method: str) -> bool:
+        others = [self._share_spent(name) for name, search in self._searches.items() if not search.is_done]
+        return self._share_spent(method) > min(others, default=0.0) + LEAD
 
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Ask the method's pruner."""
@@ -83,6 +128,12 @@ class SearchSource:
         if search.is_exhausted and not search.ledger.is_spent and method not in self._announced:
             self._announced.add(method)
             self._on_event(SpaceExhausted(method, search.ledger.spending.trials))
+
+
+def can_share(key: Key, one: TrialConfig, other: TrialConfig) -> bool:
+    """Whether two trials can be run together."""
+    shared = key(one)
+    return shared is not None and shared == key(other)
 
 
 def settled(proposal: Proposal) -> TrialRecord | None:

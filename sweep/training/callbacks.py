@@ -65,6 +65,7 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.tokens = 0
         self.loop_seconds = 0.0
         self.validation_seconds = 0.0
+        self.waiting_seconds = 0.0
         self._log = log
         self._validate = validate
         self._validations = validations
@@ -103,12 +104,15 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.tokens = int(logs["num_tokens"])
         self._write_step(state, logs)
         # float16 training scales its loss up until gradients overflow, and skips those steps by design.
-        _refuse_infinite(state.global_step, logs, gradient=not args.fp16)
+        norm = None if args.fp16 else logs.get("grad_norm")
+        refuse_infinite(state.global_step, logs["loss"], norm)
         self._on_progress(Progress("train", state.global_step, state.max_steps, logs["loss"]))
         if state.global_step == 1:
             self._first_loss = logs["loss"]
         if state.global_step in self._rungs:
             self.pruned = self._take_rung(state, model)
+            # The last rung comes after the last step: the loop's time has to hold what is subtracted from it.
+            self.loop_seconds = time.monotonic() - self._started
             control.should_training_stop |= self.pruned
         self._check_deadline()
 
@@ -129,30 +133,35 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         loss = self._validate(model)
         self.validation_seconds += time.monotonic() - began
         self._log.write(step=state.global_step, rung=rung, validation_loss=loss)
-        self._refuse_diverged(state.global_step, loss, model)
+        vocabulary = getattr(model, "config").get_text_config().vocab_size  # noqa: B009
+        refuse_diverged(state.global_step, loss, first_loss=self._first_loss, vocabulary=vocabulary)
         self.intermediate[rung] = loss
         self._on_progress(Progress("validate", state.global_step, state.max_steps, loss))
-        return self._on_rung(rung, loss)
-
-    def _refuse_diverged(self, step: int, loss: float, model: torch.nn.Module) -> None:
-        guess = math.log(getattr(model, "config").get_text_config().vocab_size)  # noqa: B009
-        if not math.isfinite(loss):
-            raise TrialError("diverged", f"The validation loss at step {step} is {loss}.")
-        if loss > max(DIVERGENCE_FACTOR * self._first_loss, guess):
-            raise TrialError(
-                "diverged",
-                f"The validation loss at step {step} is {loss:.3g}, from a first loss of {self._first_loss:.3g}; "
-                f"a uniform guess has {guess:.3g}.",
-            )
+        began = time.monotonic()
+        ends = self._on_rung(rung, loss)
+        self.waiting_seconds += time.monotonic() - began
+        return ends
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TrialError("deadline", "The trial ran past its deadline while training.")
 
 
-def _refuse_infinite(step: int, logs: dict[str, Any], *, gradient: bool) -> None:
-    names = {"loss": "training loss", **({"grad_norm": "gradient's norm"} if gradient else {})}
-    for key, name in names.items():
-        value = logs.get(key)
+def refuse_infinite(step: int, loss: float, gradient_norm: float | None) -> None:
+    """Raise TrialError where a step's loss, or its gradient's norm if there is one, is no number."""
+    for name, value in (("training loss", loss), ("gradient's norm", gradient_norm)):
         if value is not None and not math.isfinite(value):
             raise TrialError("diverged", f"The {name} at step {step} is {value}.")
+
+
+def refuse_diverged(step: int, loss: float, *, first_loss: float, vocabulary: int) -> None:
+    """Raise TrialError where a validation loss is far above the first training loss, and above a uniform guess."""
+    guess = math.log(vocabulary)
+    if not math.isfinite(loss):
+        raise TrialError("diverged", f"The validation loss at step {step} is {loss}.")
+    if loss > max(DIVERGENCE_FACTOR * first_loss, guess):
+        raise TrialError(
+            "diverged",
+            f"The validation loss at step {step} is {loss:.3g}, from a first loss of {first_loss:.3g}; "
+            f"a uniform guess has {guess:.3g}.",
+        )

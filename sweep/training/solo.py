@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PrinterCallback
@@ -44,11 +45,19 @@ class TrainingOutcome:
     intermediate: dict[int, float]
     """Validation loss by rung."""
     seconds: dict[str, float]
-    """Wall time by part: train, validate, save."""
+    """Wall time by part: train, validate, wait, save."""
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, without the message that each one sends to the Hub when it is made."""
+    """TRL's trainer, without the message that each one sends to the Hub when it is made. Counts padding too."""
+
+    positions = 0
+    """Tokens of all batches trained on, padding counted."""
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *given: Any) -> torch.Tensor:  # noqa: ANN401
+        self.positions += inputs["input_ids"].numel()
+        loss: torch.Tensor = super().training_step(model, inputs, *given)
+        return loss
 
     def _send_telemetry(self) -> None:
         pass
@@ -99,7 +108,7 @@ def train(  # noqa: PLR0913
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(trainer: SFTTrainer, trainee: Trainee, watch: TrialWatch, scratch: Path, output: Path) -> TrainingOutcome:
+def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, scratch: Path, output: Path) -> TrainingOutcome:
     initial = weights_sha256(trainee.model)
     size = count_parameters(trainee.model)
     summary = trainer.train()
@@ -108,13 +117,14 @@ def _run(trainer: SFTTrainer, trainee: Trainee, watch: TrialWatch, scratch: Path
     final, optim = weights_sha256(trainee.model), _describe_optim(trainer.args, trainee)
     began = time.monotonic()
     saved_bytes = 0 if watch.pruned else _save(trainee, trainer.processing_class, scratch, output)
-    train_seconds = watch.loop_seconds - watch.validation_seconds
+    train_seconds = watch.loop_seconds - watch.validation_seconds - watch.waiting_seconds
     result = TrainingResult(
         optimizer_steps=summary.global_step,
         train_loss=summary.training_loss if math.isfinite(summary.training_loss) else None,
         validation_loss=watch.intermediate[max(watch.intermediate)] if watch.intermediate else None,
         tokens=watch.tokens,
         tokens_per_second=watch.tokens / train_seconds if train_seconds > 0 else 0.0,
+        positions=trainer.positions,
         trainable_parameters=size.trainable,
         total_parameters=size.total,
         checkpoint_bytes=saved_bytes,
@@ -125,6 +135,7 @@ def _run(trainer: SFTTrainer, trainee: Trainee, watch: TrialWatch, scratch: Path
     seconds = {
         "train": train_seconds,
         "validate": watch.validation_seconds,
+        "wait": watch.waiting_seconds,
         "save": time.monotonic() - began,
     }
     return TrainingOutcome(result, watch.pruned, dict(watch.intermediate), seconds)
@@ -136,7 +147,7 @@ def _build_trainer(
     rows: object,
     tokenizer: PreTrainedTokenizerBase,
     collator: DataCollatorForLanguageModeling,
-) -> SFTTrainer:
+) -> _Trainer:
     started_as = {name: weight.data for name, weight in trainable_weights(model).items()}
     trainer = _Trainer(
         model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, data_collator=collator

@@ -119,6 +119,20 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(
     assert isinstance(until_answered(here, here.submit(trial(1)))[-1], Finished)
 
 
+def test_a_worker_that_grows_is_replaced_between_trials_and_another_is_kept(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    def processes(leak: int) -> int:
+        calls = tmp_path / f"calls-{leak}"
+        here = pool(ToyRunner(calls, leaks_bytes=leak), spare_bytes=10**8)
+        for number in range(14):
+            assert isinstance(until_answered(here, here.submit(trial(number)))[-1], Finished)
+        return len({line.split()[-1] for line in calls.read_text().splitlines()})
+
+    assert processes(0) == 1
+    assert processes(10**8) == 2
+
+
 def test_a_worker_that_hangs_is_ended_after_its_deadline(
     pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
 ) -> None:

@@ -13,13 +13,14 @@ from evals.errors import ModelError
 from evals.models.load import load_tokenizer
 from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
+from sweep.course import failure_of
 from sweep.data.prepare import PreparedData, prepare
 from sweep.errors import TrialError
 from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.spec import DataSpec, MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import TrialDirectory
-from sweep.trial import failure_of, run_trial
+from sweep.trial import run_trial
 
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
@@ -104,7 +105,9 @@ def test_a_trial_is_trained_saved_and_scored_from_what_was_saved(model, prepared
     # The same quantity, taken once by the trainer and once by lm-evaluation-harness over the reloaded checkpoint.
     scored = record.evaluation.metrics["own/loss"].value
     assert scored == pytest.approx(record.training.validation_loss, rel=tolerance)
-    assert {"load", "train", "validate", "save", "score"} <= set(record.seconds)
+    assert {"load", "train", "validate", "wait", "save", "score"} <= set(record.seconds)
+    assert record.device.matrix_product.dtype == "float32"
+    assert 0 < record.roofline_share < 1
     assert record.seconds_total >= sum(record.seconds.values())
     assert record.memory.host_bytes > 100 * MEBIBYTE
     assert record.data_sha256 == prepared.sha256

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from evals.result import EvalResult, Metric
@@ -17,7 +18,7 @@ from evals.spec import ModelSpec, TaskSpec
 from sweep.config import TrialConfig
 from sweep.errors import TaskError
 from sweep.progress import Progress
-from sweep.protocol import Prepared, PrepareData, RunTrial
+from sweep.protocol import Floor, Prepared, PrepareData, RunTogether, RunTrial
 from sweep.record import Failure, TrialRecord
 from sweep.shape import Facts
 from sweep.spec import (
@@ -33,6 +34,7 @@ from sweep.spec import (
 )
 
 RATE = "training.learning_rate"
+LEAKED: list[bytes] = []
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ToyRunner:
     crashes: tuple[str, ...] = ()
     interrupted: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
+    leaks_bytes: int = 0
+    """Memory that each trial leaves behind in its worker."""
     rows: int = 8
     metric: str = "own/loss"
     tokens: tuple[tuple[str, int], ...] = ()
@@ -72,6 +76,18 @@ class ToyRunner:
         minutes = dict(self.minutes).get(method, 0.0)
         return ended.model_copy(update={"tokens": dict(self.tokens).get(method, 0), "seconds_total": minutes * 60})
 
+    def run_together(self, request: RunTogether, floor: Floor) -> None:
+        """One after another, but all that are seated are known to the driver as running."""
+        seated = list(request.trials)
+        with self.calls.open("a") as stream:
+            stream.write(f"together {len(seated)} of {request.seats}\n")
+        for place, trial in enumerate(seated):
+            record = self.run(
+                trial, on_rung=partial(floor.on_rung, place), on_progress=partial(floor.on_progress, place)
+            )
+            floor.finished(place, record)
+            seated += floor.more(1)
+
     def _ended(
         self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
     ) -> TrialRecord:
@@ -81,6 +97,7 @@ class ToyRunner:
             stream.write(f"{config.phase} {name} {os.getpid()}\n")
         on_progress(Progress("train", 1, 2, None))
         time.sleep(self.seconds)
+        LEAKED.append(b"x" * self.leaks_bytes)
         self._go_wrong(name)
         loss = loss_of(config)
         intermediate: dict[int, float] = {}

@@ -89,6 +89,20 @@ def test_the_pruner_ends_a_trial_at_its_rung(tmp_path) -> None:
     assert run.state.global_step == 4
 
 
+def test_the_time_of_the_loop_holds_every_validation_and_every_wait(tmp_path) -> None:
+    run = Run(tmp_path, steps=1, validations=1)
+    run.watch._validate = lambda _: time.sleep(0.05) or 1.0
+    run.watch._on_rung = lambda *_: time.sleep(0.05) or False
+
+    run.play()
+
+    watch = run.watch
+    assert watch.validation_seconds >= 0.05
+    assert watch.waiting_seconds >= 0.05
+    # The last validation follows the last step: subtracted from a clock that had stopped, it left less than nothing.
+    assert watch.loop_seconds >= watch.validation_seconds + watch.waiting_seconds
+
+
 def test_every_step_and_validation_is_a_line_on_disk_at_once(tmp_path) -> None:
     run = Run(tmp_path, steps=2, validations=1)
 

@@ -121,6 +121,17 @@ def test_a_trial_trains_exactly_as_under_a_plain_sft_trainer(tiny_model, tmp_pat
     assert losses(tmp_path / "ours") == expected
 
 
+def test_padding_is_counted_where_rows_of_a_batch_differ_in_length(tiny_model, tmp_path) -> None:
+    rows = DATA.dataset("train")["input_ids"]
+
+    padded = run(tiny_model, tmp_path / "two", num_train_epochs=1).result
+    alone = run(tiny_model, tmp_path / "one", num_train_epochs=1, per_device_train_batch_size=1).result
+
+    assert alone.positions == alone.tokens == sum(len(row) for row in rows)
+    assert padded.tokens == alone.tokens
+    assert padded.tokens < padded.positions <= len(rows) * max(len(row) for row in rows)
+
+
 @pytest.mark.parametrize(("kind", "dtype"), [("lora", "float32"), ("qlora", "bfloat16"), ("full", "bfloat16")])
 def test_the_same_config_and_seed_give_the_same_weights(tiny_model, tmp_path, kind, dtype) -> None:
     first = run(tiny_model, tmp_path / "a", kind, dtype).result
@@ -231,7 +242,7 @@ def test_what_is_measured_is_what_was_done(tiny_model, tmp_path) -> None:
     assert result.validation_loss == outcome.intermediate[4]
     assert result.trainable_parameters < result.total_parameters
     assert result.checkpoint_bytes == sum(path.stat().st_size for path in (tmp_path / "checkpoint").iterdir())
-    assert set(outcome.seconds) == {"train", "validate", "save"}
+    assert set(outcome.seconds) == {"train", "validate", "wait", "save"}
     assert result.tokens_per_second == pytest.approx(result.tokens / outcome.seconds["train"])
 
 

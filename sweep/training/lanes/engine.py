@@ -1,0 +1,297 @@
+"""Many adapter trials trained at once over one frozen base model, each as if it were alone.
+
+One round reads one micro-batch of every lane: their rows stand behind each other in one packed row, attend only within
+themselves, and meet their own adapter in every layer. A lane whose window of accumulated micro-batches is full steps
+its own optimizer. How many lanes share a forward (the width) is found out from real rounds; lanes beyond it follow in
+further forwards of the same round.
+
+What goes wrong in one lane stays there. Where memory runs out, or one lane's numbers are infinite and may have spoiled
+its neighbours' gradients, the windows concerned are read again, narrower or alone: nothing has been stepped by then.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from evals.spec import ModelSpec
+from sweep.data.prepared import SplitName
+from sweep.errors import TrialError
+from sweep.models import is_out_of_memory, release_memory
+from sweep.training.lanes import attention
+from sweep.training.lanes.ends import save
+from sweep.training.lanes.fitness import refuse_misfit
+from sweep.training.lanes.lane import Lane, LaneJob
+from sweep.training.lanes.order import RawRows, read_rows, rows_for
+from sweep.training.lanes.packed import Packed
+from sweep.training.lanes.reader import Reader
+from sweep.training.lanes.seats import make_adapters
+from sweep.training.lanes.stacks import Stacks
+from sweep.training.lanes.width import Width
+from sweep.training.rows import Rows
+from sweep.training.solo import TrainingOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEnd:
+    """A trial has left its seat: it has an outcome, or an error."""
+
+    lane: int
+    outcome: TrainingOutcome | None
+    error: BaseException | None
+
+
+class Lanes:
+    """Seats for trials over one base model."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prepared: Rows,
+        *,
+        model: ModelSpec,
+        device: torch.device,
+        width: int | None = None,
+    ) -> None:
+        """`base` is frozen and as `load_for_training` gives it; `width` fixes how many lanes share a forward.
+
+        Raises LanesUnfitError where the base model computes in a way that lanes do not follow.
+        """
+        self._base = base
+        self._tokenizer = tokenizer
+        self._prepared = prepared
+        self._model = model
+        self._device = device
+        self._dtype: torch.dtype = getattr(torch, model.dtype)
+        self._stacks = Stacks(base, self._dtype)
+        self._reader = Reader(base, self._stacks, self._dtype, device)
+        self._width = Width(width)
+        self._lanes: dict[int, Lane] = {}
+        self._alone: set[int] = set()
+        self._seated_so_far = 0
+        self._moved = False
+        self._rows: dict[SplitName, RawRows] = {split: read_rows(prepared, split) for split in ("train", "validation")}
+        self._attention = base.config._attn_implementation  # noqa: SLF001
+        self._was_training = base.training
+        self._checkpoints = base.is_activation_checkpointing
+        base.requires_grad_(requires_grad=False)
+        base.train()
+        base.config._attn_implementation = attention.NAME  # noqa: SLF001
+        try:
+            with self._reader.computing():
+                refuse_misfit(base, self._attention, attention.NAME)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def seated(self) -> int:
+        """Lanes that are taken."""
+        return len(self._lanes)
+
+    @property
+    def width(self) -> int | None:
+        """Lanes that share a forward; none before it has been found."""
+        return self._width.found
+
+    def seat(self, job: LaneJob) -> int:
+        """Give a trial a lane, and its number. Raises TrialError where its adapter does not fit the model."""
+        number = self._seated_so_far
+        self._seated_so_far += 1
+        adapters, start = make_adapters(self._base, job.method, self._model, seed=job.seed, lane=number)
+        lane = Lane(
+            job,
+            adapters,
+            start,
+            rows_for(self._rows["train"], job.method.training),
+            dtype=self._dtype,
+            device=self._device,
+            validates=bool(self._rows["validation"]),
+        )
+        if job.method.training.gradient_checkpointing and not self._base.is_activation_checkpointing:
+            # Numbers stay the same; one trial that needs the memory is reason enough.
+            self._base.activation_checkpointing_enable({"use_reentrant": False})
+        self._lanes[number] = lane
+        self._moved = True
+        return number
+
+    def step(self) -> list[LaneEnd]:
+        """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever."""
+        ends: list[LaneEnd] = []
+        for number, lane in list(self._lanes.items()):
+            if lane.is_late:
+                late = TrialError("deadline", "The trial ran past its deadline while training.")
+                ends.append(self._remove(number, late))
+        self._arrange()
+        for group in self._groups():
+            self._read_group(group, ends)
+        self._validate(ends)
+        for number, lane in list(self._lanes.items()):
+            if lane.is_done:
+                ends.append(self._finish(number))
+        return ends
+
+    def close(self) -> None:
+        """Leave the base model as it was; trials that are still seated are given up."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+        self._stacks.detach()
+        self._base.config._attn_implementation = self._attention  # noqa: SLF001
+        self._base.train(self._was_training)
+        if self._base.is_activation_checkpointing and not self._checkpoints:
+            self._base.activation_checkpointing_disable()
+
+    def _arrange(self) -> None:
+        """Put the adapters of lanes that have come or gone into place, before anything is read."""
+        if self._moved:
+            self._stacks.arrange([lane.adapters for lane in self._lanes.values()])
+            self._width.reconsider(len(self._lanes))
+            self._moved = False
+
+    def _groups(self) -> list[list[int]]:
+        """Lanes that share a forward; one that may have been spoiled by its neighbours goes alone once."""
+        together = [number for number in self._lanes if number not in self._alone]
+        width = self._width.next(len(together))
+        groups = [together[start : start + width] for start in range(0, len(together), width)]
+        return groups + [[number] for number in self._lanes if number in self._alone]
+
+    def _read_group(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
+        self._arrange()
+        began = time.monotonic()
+        packed = Packed([self._lanes[number].share for number in group], self._device)
+        try:
+            losses = self._reader.differentiate(packed, [self._lanes[number].adapters for number in group])
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            self._cope(group, error, ends)
+            return
+        seconds = time.monotonic() - began
+        self._width.note(len(group), packed.size, seconds)
+        for number, size in zip(group, packed.lane_lengths, strict=True):
+            self._lanes[number].train_seconds += seconds * size / packed.size
+        if len(group) > 1 and not all(map(math.isfinite, losses)):
+            self._separate(group)
+            return
+        for number, loss in zip(group, losses, strict=True):
+            # A neighbour whose gradient was infinite sends all of them back to the beginning of their windows.
+            if number not in self._alone or len(group) == 1:
+                self._take(number, loss, group, ends)
+
+    def _take(self, number: int, loss: float, group: Sequence[int], ends: list[LaneEnd]) -> None:
+        lane = self._lanes[number]
+        if not lane.take(loss, shared=len(group) > 1):
+            return
+        began = time.monotonic()
+        norm = lane.gradient_norm()
+        if lane.had_company and not math.isfinite(norm):
+            self._separate(group)
+            return
+        self._alone.discard(number)
+        try:
+            lane.finish_step(norm)
+            lane.open_next_window()
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            ends.append(self._remove(number, error))
+        lane.train_seconds += time.monotonic() - began
+        self._stacks.forget_casts()
+
+    def _separate(self, group: Sequence[int]) -> None:
+        """Numbers of one lane are infinite and have spoiled the others' gradients: whose is known once each is alone.
+
+        A lane that has stepped meanwhile is read alone once for nothing.
+        """
+        for number in group:
+            if number in self._lanes:
+                self._alone.add(number)
+                self._lanes[number].rewind()
+
+    def _cope(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
+        """A forward or backward was not finished: read the lanes again, narrower or one by one."""
+        if is_out_of_memory(error):
+            self._narrow(group, error, ends)
+        elif len(group) > 1:
+            self._separate(group)
+        else:
+            ends.append(self._remove(group[0], error))
+
+    def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
+        """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
+        if len(group) == 1:
+            ends.append(self._remove(group[0], error))
+        else:
+            self._width.limit(len(group) // 2)
+        for number in group:
+            if number in self._lanes:
+                self._lanes[number].rewind()
+        del error
+        release_memory()
+
+    def _validate(self, ends: list[LaneEnd]) -> None:
+        """Take the validation loss of every lane that has reached a rung."""
+        due = [number for number, lane in self._lanes.items() if lane.is_at_rung]
+        while due:
+            self._arrange()
+            width = self._width.next(len(due))
+            group, due = due[:width], due[width:]
+            try:
+                self._take_rungs(group, ends)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Those that fit are still at their rung, and come again.
+                due = self._narrow_validation(group, error, ends) + due
+
+    def _narrow_validation(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
+        """Memory ran out at a rung. Gives the lanes that are still due."""
+        if len(group) == 1:
+            ends.append(self._remove(group[0], error))
+        else:
+            self._width.limit(len(group) // 2)
+        release_memory()
+        return [number for number in group if number in self._lanes]
+
+    def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
+        began = time.monotonic()
+        losses = self._validation_losses(group)
+        if len(group) > 1 and not all(map(math.isfinite, losses)):
+            # One lane's infinity may have spoiled the others': whose it is shows once each is read alone.
+            losses = [loss for number in group for loss in self._validation_losses([number])]
+        vocabulary = self._base.config.get_text_config().vocab_size
+        each = (time.monotonic() - began) / len(group)
+        for number, loss in zip(group, losses, strict=True):
+            lane = self._lanes[number]
+            lane.validation_seconds += each
+            try:
+                lane.take_rung(loss, vocabulary)
+            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+                ends.append(self._remove(number, error))
+
+    def _validation_losses(self, group: Sequence[int]) -> list[float]:
+        rows = self._rows["validation"]
+        lanes = [self._lanes[number] for number in group]
+        return self._reader.validation_losses(
+            [(lane.adapters, rows_for(rows, lane.job.method.training, completions=True)) for lane in lanes]
+        )
+
+    def _finish(self, number: int) -> LaneEnd:
+        lane = self._lanes[number]
+        try:
+            outcome = save(lane, self._base, self._model, self._tokenizer)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            return self._remove(number, error)
+        self._drop(number)
+        return LaneEnd(number, outcome, None)
+
+    def _remove(self, number: int, error: BaseException) -> LaneEnd:
+        self._drop(number)
+        return LaneEnd(number, None, error)
+
+    def _drop(self, number: int) -> None:
+        self._lanes.pop(number).close()
+        self._alone.discard(number)
+        self._moved = True

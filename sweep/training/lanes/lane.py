@@ -1,0 +1,203 @@
+"""One trial's seat: its adapter, optimizer, schedule, rows and books.
+
+A lane counts, steps and reports as a trainer alone would. It computes nothing of the model: the engine hands it the
+losses of its micro-batches and finds its gradients in place.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import get_scheduler
+from transformers.trainer import Trainer
+
+from sweep.progress import Progress
+from sweep.spec import MethodSpec
+from sweep.training.arguments import sft_config
+from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite, rungs
+from sweep.training.lanes.order import Window, windows
+from sweep.training.lanes.packed import Row, Share
+from sweep.training.lanes.stacks import LaneAdapters
+
+
+@dataclass(frozen=True, slots=True)
+class LaneJob:
+    """One trial to train."""
+
+    method: MethodSpec
+    seed: int
+    output: Path
+    """Where the adapter is saved, unless the trial is pruned."""
+    steps_file: Path
+    on_rung: Callable[[int, float], bool]
+    """Called with rungs from 1 and the validation loss; True ends the trial."""
+    on_progress: Callable[[Progress], None]
+    deadline: float | None
+    """On the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known of a lane's adapter before its first step."""
+
+    sha256: str
+    trainable: int
+    total: int
+
+
+class Lane:
+    """A trial while it is seated."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        job: LaneJob,
+        adapters: LaneAdapters,
+        start: Start,
+        rows: Sequence[Row],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        validates: bool,
+    ) -> None:
+        training = job.method.training
+        self.job = job
+        self.adapters = adapters
+        self.start = start
+        self.max_steps = training.planned_steps(len(rows))
+        self.rungs = rungs(self.max_steps, training.validations) if validates else {}
+        self.intermediate: dict[int, float] = {}
+        self.step = 0
+        self.tokens = 0
+        self.loss_total = 0.0
+        self.train_seconds = 0.0
+        self.validation_seconds = 0.0
+        self.pruned = False
+        self.had_company = False
+        self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
+        self.log = StepLog(job.steps_file)
+        self._first_loss = 0.0
+        self._windows: Iterator[Window] = windows(rows, training, seed=job.seed)
+        self._open_window()
+        job.on_progress(Progress("train", 0, self.max_steps, None))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step has been taken, or the pruner has ended it."""
+        return self.pruned or self.step >= self.max_steps
+
+    @property
+    def is_at_rung(self) -> bool:
+        """Whether a validation loss is due."""
+        rung = self.rungs.get(self.step)
+        return rung is not None and rung not in self.intermediate
+
+    @property
+    def share(self) -> Share:
+        """The micro-batch that comes next."""
+        return Share(self.adapters.lane, self._window.batches[self._next], 1.0 / self._window.learned)
+
+    def take(self, loss: float, *, shared: bool) -> bool:
+        """Note the loss of the micro-batch that was read, and whether other lanes were read with it.
+
+        Gives whether the optimizer has to step now.
+        """
+        self._next += 1
+        self._loss += loss
+        self.had_company |= shared
+        return self._next == len(self._window.batches)
+
+    def rewind(self) -> None:
+        """Forget what was read since the last step: gradients, losses and dropout are as they were then."""
+        self._next, self._loss, self.had_company = 0, 0.0, False
+        self.adapters.generator.set_state(self._dropout_state)
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero, in place."""
+        grads = [weight.grad for weight in self.adapters.parameters if weight.grad is not None]
+        torch._foreach_zero_(grads)
+
+    def gradient_norm(self) -> float:
+        """Norm of the gradient before it is clipped, to which it is clipped here."""
+        limit = self.job.method.training.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.adapters.parameters, limit if limit > 0 else math.inf)
+        return float(norm)
+
+    def finish_step(self, gradient_norm: float) -> None:
+        """Step the optimizer and the schedule, and write the step down. Raises TrialError where it diverged."""
+        rate = float(self.schedule.get_last_lr()[0])
+        self.optimizer.step()
+        self.schedule.step()
+        self.zero_grad()
+        self.step += 1
+        self.tokens += self._window.tokens
+        self.loss_total += self._loss
+        self.log.write(
+            step=self.step,
+            epoch=self._window.epoch,
+            loss=self._loss,
+            learning_rate=rate,
+            grad_norm=gradient_norm,
+            tokens=self.tokens,
+            seconds=self.train_seconds + self.validation_seconds,
+        )
+        refuse_infinite(self.step, self._loss, gradient_norm)
+        self.job.on_progress(Progress("train", self.step, self.max_steps, self._loss))
+        if self.step == 1:
+            self._first_loss = self._loss
+
+    def open_next_window(self) -> None:
+        """Go on to the rows of the next step."""
+        if not self.is_done:
+            self._open_window()
+
+    def take_rung(self, loss: float, vocabulary: int) -> None:
+        """Report a validation loss. Raises TrialError where it diverged."""
+        rung = self.rungs[self.step]
+        self.log.write(step=self.step, rung=rung, validation_loss=loss)
+        refuse_diverged(self.step, loss, first_loss=self._first_loss, vocabulary=vocabulary)
+        self.intermediate[rung] = loss
+        self.job.on_progress(Progress("validate", self.step, self.max_steps, loss))
+        self.pruned = self.job.on_rung(rung, loss)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.job.deadline is not None and time.monotonic() > self.job.deadline
+
+    def close(self) -> None:
+        """Close its files."""
+        self.log.__exit__()
+
+    def _open_window(self) -> None:
+        self._window = next(self._windows)
+        self._next, self._loss, self.had_company = 0, 0.0, False
+        if self._window.starts_epoch:
+            # A DataLoader draws a seed for its workers each time, though there are none.
+            drawn = torch.empty((), dtype=torch.int64, device=self.adapters.generator.device)
+            drawn.random_(generator=self.adapters.generator)
+        self._dropout_state = self.adapters.generator.get_state()
+
+
+def _optimizer(  # noqa: PLR0913, PLR0917
+    job: LaneJob, adapters: LaneAdapters, rows: int, dtype: torch.dtype, device: torch.device, steps: int
+) -> tuple[torch.optim.Optimizer, str, torch.optim.lr_scheduler.LRScheduler]:
+    """The optimizer that the Trainer would make, over this lane's weights alone, with its name and schedule."""
+    arguments = sft_config(job.method.training, rows=rows, dtype=dtype, device=device, seed=job.seed, output=job.output)
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    if kind is torch.optim.AdamW:
+        # One pass over all weights of the lane; the same numbers up to rounding.
+        settings = {**settings, "fused": True}
+    settings.pop("foreach", None)
+    optimizer = kind(adapters.parameters, weight_decay=arguments.weight_decay, **settings)
+    schedule = get_scheduler(
+        arguments.lr_scheduler_type,
+        optimizer=optimizer,
+        num_warmup_steps=arguments.get_warmup_steps(steps),
+        num_training_steps=steps,
+        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+    )
+    return optimizer, arguments.optim.value, schedule

@@ -1,0 +1,240 @@
+"""The adapters of all lanes, module by module: what they add to a layer's output, and their gradients.
+
+The adapters of a module stand under each other in one matrix, so that two products serve all lanes. What a lane's rank
+rows make of another lane's tokens is multiplied by zero on the way: exact, and on matrices of these sizes faster than
+cutting the batch into lanes. A lane's weights, gradients and moments are rows of the common matrices, and move when
+lanes come and go; whoever holds the lane's parameters sees them where they are.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from sweep.training.lanes.packed import Packed
+from sweep.training.lanes.product import Product
+
+
+@dataclass(slots=True)
+class Adapter:
+    """One lane's adapter for one module."""
+
+    down: torch.nn.Parameter
+    """Rank by inputs."""
+    up: torch.nn.Parameter
+    """Rank by outputs."""
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneAdapters:
+    """One lane's adapters."""
+
+    lane: int
+    modules: Mapping[str, Adapter]
+    """By the module's name."""
+    dropout: float
+    generator: torch.Generator
+    """Where the lane's dropout is drawn from, in the order of the layers."""
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Everything that is trained."""
+        return [weight for adapter in self.modules.values() for weight in (adapter.down, adapter.up)]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is being read at this moment."""
+
+    packed: Packed
+    adapters: Sequence[LaneAdapters]
+    """Of the batch's shares, in their order."""
+    trains: bool
+    """Whether dropout acts."""
+    masks: dict[Any, torch.Tensor] = field(default_factory=dict)
+    """Which token belongs to which rank row, and by what scale, for each set of lanes."""
+    dropped: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    """Dropout of each module, kept because a recomputed forward must not draw again."""
+
+
+class Stack:
+    """All lanes' adapters of one module."""
+
+    def __init__(self, name: str, lanes: Sequence[LaneAdapters]) -> None:
+        self.name = name
+        self.lanes = [lane.lane for lane in lanes]
+        own = [lane.modules[name] for lane in lanes]
+        ends = [0]
+        for adapter in own:
+            ends.append(ends[-1] + len(adapter.down))
+        self.rows = dict(zip(self.lanes, pairwise(ends), strict=True))
+        self.scales = {lane.lane: adapter.scale for lane, adapter in zip(lanes, own, strict=True)}
+        self.down, self.down_grad = _joined([adapter.down for adapter in own])
+        self.up, self.up_grad = _joined([adapter.up for adapter in own])
+        self._cast: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def weights(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both matrices in the compute dtype; `forget_casts` after they have changed."""
+        if dtype == self.down.dtype:
+            return self.down, self.up
+        if self._cast is None:
+            self._cast = self.down.to(dtype), self.up.to(dtype)
+        return self._cast
+
+    def forget_casts(self) -> None:
+        """The weights have changed."""
+        self._cast = None
+
+    def runs(self, lanes: Iterable[int]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        """Those of the lanes that are here, and their rows as runs, from and to. Nobody else's rows are among them.
+
+        A lane that is not read must not even be multiplied by zero: a neighbour's infinity would spoil it.
+        """
+        wanted = set(lanes)
+        here = tuple(lane for lane in self.lanes if lane in wanted)
+        runs: list[tuple[int, int]] = []
+        for lane in here:
+            start, end = self.rows[lane]
+            if runs and runs[-1][1] == start:
+                start = runs.pop()[0]
+            runs.append((start, end))
+        return here, tuple(runs)
+
+
+def _joined(weights: Sequence[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One matrix of several, and one of their gradients; the parameters become rows of them."""
+    joined = torch.cat([weight.data for weight in weights])
+    grads = torch.cat(
+        [weight.data.new_zeros(weight.shape) if weight.grad is None else weight.grad for weight in weights]
+    )
+    start = 0
+    for weight in weights:
+        end = start + len(weight)
+        weight.data = joined[start:end]
+        weight.grad = grads[start:end]
+        start = end
+    return joined, grads
+
+
+class Stacks:
+    """The adapters of all seated lanes, attached to the base model's modules by hooks."""
+
+    def __init__(self, base: torch.nn.Module, dtype: torch.dtype) -> None:
+        self._base = base
+        self._dtype = dtype
+        self._stacks: dict[str, Stack] = {}
+        self._handles: list[Any] = []
+        self._batch: _Batch | None = None
+        # Adapters are no leaves of the graph; this is, so that the first layer's are differentiated too.
+        device = next(base.parameters()).device
+        self._anchor = torch.zeros((), device=device, requires_grad=True)
+
+    def arrange(self, lanes: Sequence[LaneAdapters]) -> None:
+        """Lanes have come or gone: these are seated, in this order."""
+        self.detach()
+        names = dict.fromkeys(name for lane in lanes for name in lane.modules)
+        for name in names:
+            stack = Stack(name, [lane for lane in lanes if name in lane.modules])
+            self._stacks[name] = stack
+            module = self._base.get_submodule(name)
+            self._handles.append(module.register_forward_hook(_Hook(self, stack)))
+
+    def detach(self) -> None:
+        """Leave the base model as it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stacks.clear()
+
+    def forget_casts(self) -> None:
+        """Weights have changed."""
+        for stack in self._stacks.values():
+            stack.forget_casts()
+
+    @contextmanager
+    def reading(self, packed: Packed, adapters: Sequence[LaneAdapters], *, trains: bool) -> Iterator[None]:
+        """Let the hooks know what is being read, until its gradients have been taken."""
+        self._batch = _Batch(packed, adapters, trains)
+        try:
+            yield
+        finally:
+            self._batch = None
+
+    def add(self, stack: Stack, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """What a module gives with its adapters."""
+        batch = self._batch
+        if batch is None:
+            return output
+        lanes, runs = stack.runs(share.lane for share in batch.packed.shares)
+        if not lanes:
+            return output
+        added: torch.Tensor = Product.apply(
+            output,
+            inputs,
+            self._anchor,
+            (stack, runs),
+            self._mask(batch, stack, lanes),
+            self._dropout(batch, stack, inputs),
+            self._dtype,
+        )
+        return added
+
+    def _mask(self, batch: _Batch, stack: Stack, lanes: tuple[int, ...]) -> torch.Tensor | float:
+        """Tokens by rank rows: the adapter's scale where the row is of the token's lane, and zero elsewhere."""
+        if len(lanes) == len(batch.packed.shares) == 1:
+            return stack.scales[lanes[0]]
+        widths = tuple(stack.rows[lane][1] - stack.rows[lane][0] for lane in lanes)
+        key = (lanes, widths)
+        if key not in batch.masks:
+            mask = torch.zeros(batch.packed.size, sum(widths), dtype=self._dtype, device=self._anchor.device)
+            column, columns = 0, {}
+            for lane, width in zip(lanes, widths, strict=True):
+                columns[lane] = (column, column + width)
+                column += width
+            for share, first, last in batch.packed.spans():
+                if share.lane in columns:
+                    low, high = columns[share.lane]
+                    mask[first:last, low:high] = stack.scales[share.lane]
+            batch.masks[key] = mask
+        return batch.masks[key]
+
+    def _dropout(self, batch: _Batch, stack: Stack, inputs: torch.Tensor) -> torch.Tensor | None:
+        """What inputs are multiplied by: 0 or 1 / (1 - p), drawn as a lane alone would draw it; none without dropout.
+
+        A trainer alone draws for its padded batch, so padding is drawn for here as well and left out.
+        """
+        if not batch.trains or not any(lane.dropout and stack.name in lane.modules for lane in batch.adapters):
+            return None
+        if stack.name not in batch.dropped:
+            parts = [
+                _drawn(lane, share.rows, inputs)
+                if lane.dropout and stack.name in lane.modules
+                else inputs.new_ones(
+                    (sum(len(row.tokens) for row in share.rows), inputs.shape[-1]), dtype=torch.float32
+                )
+                for lane, share in zip(batch.adapters, batch.packed.shares, strict=True)
+            ]
+            batch.dropped[stack.name] = torch.cat(parts)
+        return batch.dropped[stack.name]
+
+
+def _drawn(lane: LaneAdapters, rows: Sequence[Any], inputs: torch.Tensor) -> torch.Tensor:
+    longest = max(len(row.tokens) for row in rows)
+    kept = 1.0 - lane.dropout
+    noise = torch.empty((len(rows), longest, inputs.shape[-1]), dtype=torch.float32, device=inputs.device)
+    noise.bernoulli_(kept, generator=lane.generator).div_(kept)
+    return torch.cat([noise[number, : len(row.tokens)] for number, row in enumerate(rows)])
+
+
+class _Hook:
+    """What a module runs after its own forward."""
+
+    def __init__(self, stacks: Stacks, stack: Stack) -> None:
+        self._stacks, self._stack = stacks, stack
+
+    def __call__(self, _: object, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return self._stacks.add(self._stack, inputs[0], output)
