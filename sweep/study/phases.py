@@ -105,6 +105,7 @@ class Driver:
         self._tracker = tracker
         self._on_event = on_event
         self._facts: Facts | None = None
+        self._rows: int | None = None
         self._company = Company(spec, lambda: self._facts)
         self._devices = workers.devices
         self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
@@ -136,6 +137,7 @@ class Driver:
                 data_root=self._data_root,
                 baseline=baseline,
                 refuse=self._refusal,
+                rows=lambda: self._rows,
             )
             for method in spec.methods
         }
@@ -223,6 +225,7 @@ class Driver:
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
         self._facts = prepared.facts and largest(prepared.facts, self._devices)
+        self._rows = prepared.rows["train"]
         data = {"rows": dict(prepared.rows), "sha256": dict(prepared.sha256), "dropped": list(prepared.dropped)}
         admit_data(self._run, prepared.environment, data)
         self._on_event(DataReady(prepared.rows, prepared.dropped))
