@@ -11,10 +11,14 @@ then, and another's may not have.
 import math
 from dataclasses import dataclass
 
-from sweep.spec import Horizon, StudySpec, TrainingSpec
+from sweep.spec import Horizon, ParamValue, StudySpec, TrainingSpec
 
 WITHOUT_WARM_UP = frozenset({"constant"})
 """Schedules that begin at the peak rate, whatever `warmup_steps` says."""
+DECAYING = ("linear", "cosine", "cosine_with_min_lr")
+"""Schedules whose rate falls all along: what a loss is worth at a step depends on how many are to come."""
+COMPARABLE = "warmup_stable_decay"
+"""Under it, trials of different lengths have had the same rate until shortly before their ends (arXiv 2404.06395)."""
 TOLERANCE = 1e-9
 """Shares are compared up to rounding."""
 
@@ -86,6 +90,26 @@ def horizon(spec: StudySpec, method: str) -> Horizon | None:
     )
 
 
+def schedule_notes(spec: StudySpec) -> list[str]:
+    """A sentence for each method whose trials are pruned by losses that their lengths make unequal.
+
+    Under a decaying schedule a short trial has a lower rate than a long one after the same rows, and a lower loss for
+    that alone (arXiv 2203.15556, appendix B).
+    """
+    if spec.pruner.name == "none":
+        return []
+    notes = []
+    for method in spec.methods:
+        decaying = [name for name in DECAYING if name in _values(spec, method, "lr_scheduler_type")]
+        if decaying and horizon(spec, method) is not None:
+            notes.append(
+                f"{method}: trials of different lengths are pruned by their losses after the same number of rows, and "
+                f"lr_scheduler_type {' or '.join(decaying)} favours the shorter ones there. Set {COMPARABLE} or "
+                "constant_with_warmup, or pruner none."
+            )
+    return notes
+
+
 def rows_read(training: TrainingSpec, rows: int) -> int:
     """Rows that a trial's steps take: whole passes, and of the last one as many as its steps hold.
 
@@ -120,9 +144,12 @@ def _rows_of(longest: Horizon, rows: int) -> float:
 
 def _choices(spec: StudySpec, method: str, key: str) -> set[float | None]:
     """What a trial may have for a number of the training section; of a range, its ends."""
+    return {value for value in _values(spec, method, key) if value is None or isinstance(value, int | float)}
+
+
+def _values(spec: StudySpec, method: str, key: str) -> set[ParamValue]:
     own = spec.search_space.get(f"methods.{method}.training.{key}")
     dimension = own or spec.search_space.get(f"training.{key}")
     if dimension is None:
         return {getattr(spec.methods[method].training, key)}
-    values = (dimension.min, dimension.max) if dimension.values is None else dimension.values
-    return {value for value in values if value is None or isinstance(value, int | float)}
+    return set((dimension.min, dimension.max) if dimension.values is None else dimension.values)

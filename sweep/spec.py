@@ -109,7 +109,7 @@ class TrainingSpec(Spec):
     lr_scheduler_type: Literal[
         "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "warmup_stable_decay"
     ] = "cosine"
-    """Schedule of the learning rate."""
+    """Schedule of the learning rate. Unless set, `warmup_stable_decay` where a set pruner compares unequal lengths."""
     lr_scheduler_kwargs: Mapping[str, Scalar] = {}
     """Further arguments of the schedule, as transformers names them."""
     warmup_steps: float = Field(0.03, ge=0)

@@ -30,6 +30,7 @@ from sweep.plan.fit import refusal
 from sweep.pool.local import LocalPool
 from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
+from sweep.rungs import schedule_notes
 from sweep.search.method_search import MethodSearch
 from sweep.search.mirror import open_storage
 from sweep.selection import tasks_of
@@ -144,6 +145,8 @@ class Driver:
         if not all(search.is_done for search in searches.values()):
             left = [trials_left(spec.budget, search.ledger.spending) for search in searches.values()]
             counted = [trials for trials in left if trials is not None]
+            for note in schedule_notes(spec):
+                self._on_event(Notice(note))
             self._on_event(PhaseStarted("search", sum(counted) if counted else None))
             self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event, key=self._company.key))
         finalists = {method: best for method, search in searches.items() if (best := search.ledger.best) is not None}

@@ -3,10 +3,12 @@
 import itertools
 
 import pytest
+from rich.console import Console
 from toy_runner import toy_study
 
 from sweep.config import configure
-from sweep.rungs import Stretch, equal_rungs, horizon, rows_read, rungs, stretch
+from sweep.display import study_summary
+from sweep.rungs import DECAYING, Stretch, equal_rungs, horizon, rows_read, rungs, schedule_notes, stretch
 from sweep.spec import Horizon, TrainingSpec
 
 EPOCHS = "training.num_train_epochs"
@@ -135,3 +137,42 @@ def test_a_config_has_the_horizon_and_one_without_is_the_work_that_it_was() -> N
 )
 def test_a_stretch_is_measured_in_rungs(settings: dict[str, object], rows: int | None, expected: Stretch) -> None:
     assert stretch(training(**settings), rows) == expected
+
+
+LENGTHS = {EPOCHS: {"values": [1.0, 3.0]}}
+SCHEDULE = "training.lr_scheduler_type"
+
+
+@pytest.mark.parametrize(
+    ("space", "schedule", "pruner", "warned_of"),
+    [
+        *((LENGTHS, name, "median", name) for name in DECAYING),
+        *((LENGTHS, name, "median", None) for name in ("constant", "constant_with_warmup", "warmup_stable_decay")),
+        (LENGTHS, "cosine", "none", None),
+        ({}, "cosine", "median", None),
+        (
+            {**LENGTHS, SCHEDULE: {"values": ["constant", "linear", "cosine"]}},
+            "constant",
+            "hyperband",
+            "linear or cosine",
+        ),
+        ({**LENGTHS, SCHEDULE: {"values": ["constant", "warmup_stable_decay"]}}, "cosine", "median", None),
+    ],
+)
+def test_it_is_said_where_a_schedule_makes_losses_unequal(
+    space: dict[str, object], schedule: str, pruner: str, warned_of: str | None
+) -> None:
+    method = {"training": {"lr_scheduler_type": schedule}}
+    methods = {"lora": {"kind": "lora", "peft": {}, **method}, "full": {"kind": "full", **method}}
+    spec = toy_study(search_space=space, methods=methods, pruner={"name": pruner})
+    notes = schedule_notes(spec)
+
+    assert [note.partition(":")[0] for note in notes] == ([] if warned_of is None else ["lora", "full"])
+    assert all(f"lr_scheduler_type {warned_of} favours" in note for note in notes)
+    assert all("warmup_stable_decay or constant_with_warmup" in note for note in notes)
+    # What `sweep check` prints.
+    console = Console(width=1000)
+    with console.capture() as shown:
+        console.print(study_summary(spec))
+    assert all(note in shown.get() for note in notes)
+    assert ("favours" in shown.get()) == bool(notes)
