@@ -257,6 +257,9 @@ def test_a_pruned_trial_stops_at_its_rung_and_saves_nothing(tiny_model, tmp_path
 
     assert outcome.pruned
     assert outcome.result.optimizer_steps == 4
+    # The bill is for what was trained: 16 rows of 18.
+    assert outcome.result.tokens == read_steps(tmp_path)[-2]["tokens"]
+    assert 0 < outcome.result.tokens < sum(len(row["input_ids"]) for row in DATA.dataset("train"))
     assert sorted(outcome.intermediate) == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["steps.jsonl"]
 
