@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
+from sweep.rungs import horizon
 from sweep.selection import tasks_of
 from sweep.spec import DataSpec, EvaluationSpec, MethodSpec, Params, StudySpec
 
@@ -72,6 +73,9 @@ class TrialConfig(Spec):
         decides = self.model_dump(
             mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root", "general_text"}}
         )
+        if self.method_spec is not None and self.method_spec.training.horizon is None:
+            # Configs of older versions had none, and are the same work.
+            del decides["method_spec"]["training"]["horizon"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
@@ -86,7 +90,7 @@ def configure(  # noqa: PLR0913
     data_root: Path,
 ) -> TrialConfig:
     """Fill the method's part of the spec with params. Raises pydantic's ValidationError where they do not fit."""
-    method_spec = fill(spec.methods[method], method, params)
+    method_spec = fill_method(spec, method, params)
     minutes = spec.budget.trial_minutes
     return TrialConfig(
         study=spec.name,
@@ -140,6 +144,13 @@ def _located(evaluation: EvaluationSpec, root: Path) -> ScoringSpec:
     if scoring.judge is not None and scoring.judge.against is not None:
         located["judge"] = scoring.judge.model_copy(update={"against": root / scoring.judge.against})
     return scoring.model_copy(update=located)
+
+
+def fill_method(spec: StudySpec, method: str, params: Params) -> MethodSpec:
+    """A method of the study with params filled in, and the horizon that all its trials share."""
+    filled = fill(spec.methods[method], method, params)
+    shared = horizon(spec, method)
+    return filled.model_copy(update={"training": filled.training.model_copy(update={"horizon": shared})})
 
 
 def fill(method_spec: MethodSpec, method: str, params: Params) -> MethodSpec:

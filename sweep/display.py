@@ -13,6 +13,7 @@ from sweep.budget import describe, progress
 from sweep.config import TrialConfig
 from sweep.environment import Capability
 from sweep.record import TrialRecord
+from sweep.rungs import schedule_notes
 from sweep.selection import division_notes
 from sweep.spec import Dimension, StudySpec
 from sweep.status import RunStatus
@@ -91,7 +92,7 @@ def study_summary(spec: StudySpec) -> RenderableType:
         f"{spec.name}: valid. {count}, {describe(budget)} each by {spec.objective.metric}, "
         f"then {budget.confirm_seeds} fresh seeds for each method's best config.",
         table,
-        *(escape(note) for note in division_notes(spec.evaluation)),
+        *(escape(note) for note in (*division_notes(spec.evaluation), *schedule_notes(spec))),
     )
 
 

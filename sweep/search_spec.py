@@ -1,7 +1,7 @@
 """How a study searches: what each method may spend, how params are proposed, and when trials are ended early."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,3 +56,21 @@ class PrunerSpec(Spec):
     """Validations of each trial that the median rule leaves alone."""
     reduction_factor: int = Field(3, ge=2)
     """Share of trials kept at each rung of halving and Hyperband: one in so many."""
+    spared_share: float = Field(0.1, ge=0, le=1)
+    """Share of trials that always run to their end, so that late bloomers are seen; which ones follows from the names
+    of study and method and the trial's number."""
+
+
+class Horizon(Spec):
+    """Rows of the longest trial, which the rungs of all are shares of; the larger of the two counts."""
+
+    passes: float | None = Field(None, gt=0)
+    """As passes over the training rows."""
+    rows: int | None = Field(None, gt=0)
+    """As a number of rows."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.passes is None and self.rows is None:
+            raise ValueError("a horizon has passes, rows or both")
+        return self

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
 from sweep.search_spec import BudgetSpec as BudgetSpec  # noqa: PLC0414 - one place to import a study's sections from
+from sweep.search_spec import Horizon as Horizon  # noqa: PLC0414
 from sweep.search_spec import PrunerSpec as PrunerSpec  # noqa: PLC0414
 from sweep.search_spec import SamplerSpec as SamplerSpec  # noqa: PLC0414
 
@@ -108,7 +109,7 @@ class TrainingSpec(Spec):
     lr_scheduler_type: Literal[
         "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "warmup_stable_decay"
     ] = "cosine"
-    """Schedule of the learning rate."""
+    """Schedule of the learning rate. Unless set, `warmup_stable_decay` where a set pruner compares unequal lengths."""
     lr_scheduler_kwargs: Mapping[str, Scalar] = {}
     """Further arguments of the schedule, as transformers names them."""
     warmup_steps: float = Field(0.03, ge=0)
@@ -130,7 +131,10 @@ class TrainingSpec(Spec):
     neftune_noise_alpha: float | None = Field(None, gt=0)
     """Noise on the embeddings while training (arXiv 2310.05914)."""
     validations: int = Field(4, gt=0)
-    """Times the validation loss is taken, at equal shares of the trial's steps; each is a rung for the pruner."""
+    """Times the validation loss is taken, at equal shares of the horizon; each is a rung for the pruner."""
+    horizon: Horizon | None = None
+    """Rows that rungs are laid over. Unless set, those of the longest trial where the search chooses trials of
+    different lengths, so that they meet at the same number of rows, and else the trial's own."""
 
     @property
     def micro_batch_size(self) -> int:

@@ -28,7 +28,8 @@ from sweep.store import RunDirectory
 
 PRUNING = (
     "Expected under the pruner: the median rule ends half of what it may judge, halving and Hyperband keep one in "
-    "reduction_factor; low and high are all that may be pruned at its first rung, and none."
+    "reduction_factor, and spared_share is never judged; low and high are all that may be pruned at its first rung, "
+    "and none."
 )
 TOGETHER = "Parts of memory are each at their own most, which is not at one time: the peak is less than their sum."
 

@@ -2,7 +2,7 @@
 
 What the pruner will end is not known: between nothing and all that it
 may end at its first rung. The expected number takes it at its word: the median rule ends half of what it may judge,
-halving and Hyperband keep one in `reduction_factor`.
+halving and Hyperband keep one in `reduction_factor`, and a share of trials is spared by any of them.
 """
 
 import math
@@ -18,6 +18,7 @@ from sweep.plan.benchmarks import benchmark_items, items_asked, limited
 from sweep.plan.ranges import Range, total
 from sweep.plan.result import PhaseWork, ScoringWork
 from sweep.plan.space_ends import spread
+from sweep.rungs import horizon, rows_read, rungs, stretch
 from sweep.selection import tasks_of
 from sweep.shape import RowLengths
 from sweep.spec import MethodSpec, StudySpec, TrainingSpec
@@ -34,15 +35,6 @@ MAX_RANKED_LABELS = 64
 def train_tokens(training: TrainingSpec, lengths: RowLengths) -> float:
     """Tokens of one trial, padding not counted."""
     return rows_read(training, lengths.rows) * lengths.mean
-
-
-def rows_read(training: TrainingSpec, rows: int) -> int:
-    """Rows that a trial's steps take: whole passes, and of the last one as many as its steps hold.
-
-    The last step of a pass takes what is left of the rows, however few.
-    """
-    passes, steps = divmod(training.planned_steps(rows), training.steps_per_epoch(rows))
-    return passes * rows + min(steps * training.effective_batch_size, rows)
 
 
 def study_work(
@@ -120,14 +112,27 @@ class _Rule:
 
 
 def _rule(spec: StudySpec, method: str) -> _Rule | None:
-    """The study's pruner; none where it ends nothing. At its last rung no trial is ended."""
-    pruner, validations = spec.pruner, spec.methods[method].training.validations
+    """The study's pruner; none where it ends nothing. At its end, and within its warm-up, no trial is ended."""
+    pruner = spec.pruner
     is_median = pruner.name == "median"
-    first = 1 + pruner.n_warmup_steps if is_median else 1
-    if pruner.name == "none" or first >= validations:
+    if pruner.name == "none":
         return None
-    survive = 0.5 if is_median else 1 / pruner.reduction_factor
-    return _Rule(max(1, pruner.n_startup_trials) if is_median else 1, survive, first / validations)
+
+    def share_before_first(config: MethodSpec) -> float:
+        span = stretch(_with_horizon(spec, method, config), None)
+        first = max(pruner.n_warmup_steps if is_median else 0, math.floor(span.warm_up)) + 1
+        return min(1.0, first / span.end) if first < config.training.validations else 1.0
+
+    _, rung, _ = spread(spec, method, LENGTH_KEYS, share_before_first)
+    if rung >= 1:
+        return None
+    kept = 0.5 if is_median else 1 / pruner.reduction_factor
+    survive = pruner.spared_share + (1 - pruner.spared_share) * kept
+    return _Rule(max(1, pruner.n_startup_trials) if is_median else 1, survive, rung)
+
+
+def _with_horizon(spec: StudySpec, method: str, config: MethodSpec) -> TrainingSpec:
+    return config.training.model_copy(update={"horizon": horizon(spec, method)})
 
 
 def _counted_trials(spec: StudySpec, method: str) -> int | None:
@@ -146,10 +151,10 @@ def _method_work(
         return train_tokens(config.training, lengths["train"])
 
     def rungs_of(config: MethodSpec) -> float:
-        return min(config.training.validations, steps_of(config))
+        return len(rungs(_with_horizon(spec, method, config), lengths["train"].rows))
 
     is_search = phase == "search"
-    steps, tokens, rungs = (Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, rungs_of))
+    steps, tokens, losses = (Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, rungs_of))
     trials = search_trials(spec, method, tokens.expected) if is_search else spec.budget.confirm_seeds
     trained, ended = share_trained(spec, method, trials) if is_search else (Range.exactly(1), Range.exactly(1))
     all_tokens = _times(tokens, trained) * trials
@@ -159,7 +164,7 @@ def _method_work(
         trials=trials,
         steps=steps,
         train_tokens=_within_budget(spec, method, tokens, all_tokens) if is_search else all_tokens,
-        validation_tokens=_times(rungs, trained) * (trials * lengths["validation"].tokens),
+        validation_tokens=_times(losses, trained) * (trials * lengths["validation"].tokens),
         scored=ended * trials,
         scoring=scoring,
     )

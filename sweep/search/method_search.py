@@ -54,7 +54,9 @@ class MethodSearch:
         data_root: Path,
         baseline: float,
         refuse: Refuse = lambda _: None,
+        rows: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """`rows` is the number of training rows, asked as trials run."""
         self._spec = spec
         self._method = method
         self._data_root = data_root
@@ -63,7 +65,7 @@ class MethodSearch:
         self._size = space.size(self._dimensions)
         records = run.search_records(method)
         self._ledger = Ledger(spec, records, baseline=baseline)
-        self._mirror = OptunaMirror(spec, method, storage=storage)
+        self._mirror = OptunaMirror(spec, method, storage=storage, rows=rows)
         self._redo = list(
             self._mirror.reconcile(
                 {record.config.number: record for record in records},

@@ -12,9 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweep import space
-from sweep.config import TrialConfig
+from sweep.config import TrialConfig, fill_method
 from sweep.errors import InputError, RunDirectoryError
 from sweep.record import TrialRecord
+from sweep.rungs import Stretch, stretch
 from sweep.search.samplers import (
     FEASIBLE,
     FEASIBLE_VALUE,
@@ -42,9 +43,16 @@ def open_storage(url: str) -> BaseStorage:
 class OptunaMirror:
     """A method's Optuna study: reading it, and telling it what happened."""
 
-    def __init__(self, spec: StudySpec, method: str, *, storage: BaseStorage) -> None:
+    def __init__(
+        self, spec: StudySpec, method: str, *, storage: BaseStorage, rows: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """`rows` is asked as trials run, by when the number of training rows is known."""
         self._storage = storage
-        self._distributions = space.distributions(space.for_method(spec, method))
+        self._spec = spec
+        self._method = method
+        self._rows = rows
+        self._dimensions = space.for_method(spec, method)
+        self._distributions = space.distributions(self._dimensions)
         self._loss_sign = -1.0 if spec.objective.direction == "maximize" else 1.0
         # This sampler never proposes. Telling goes through it because some real ones, when told, stop a loop that does
         # not exist here, or warn about constraints.
@@ -54,7 +62,9 @@ class OptunaMirror:
             direction=spec.objective.direction,
             load_if_exists=True,
             sampler=build_sampler("random", proposal_seeds(spec, method, 0)),
-            pruner=build_pruner(spec.pruner, validations=spec.methods[method].training.validations),
+            pruner=build_pruner(
+                spec.pruner, validations=spec.methods[method].training.validations, stretch_of=self._stretch_of
+            ),
         )
 
     @property
@@ -147,6 +157,14 @@ class OptunaMirror:
                 f"storage: trial {trial.number} of Optuna study {self._study.study_name} has ended, and this run "
                 "directory has no record of it. Give the study another name, or a storage of its own."
             )
+
+    def _stretch_of(self, trial: FrozenTrial) -> Stretch:
+        params = {
+            name: space.decode(dimension, trial.params[name])
+            for name, dimension in self._dimensions.items()
+            if name in trial.params
+        }
+        return stretch(fill_method(self._spec, self._method, params).training, self._rows())
 
     def _trial_id(self, number: int) -> int:
         study_id = self._storage.get_study_id_from_name(self._study.study_name)

@@ -15,7 +15,9 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.search.halving import HalvingPruner
+from sweep.rungs import Stretch
+from sweep.search.guard import GuardedPruner
+from sweep.search.halving import HalvingPruner, HyperbandPruner
 from sweep.spec import BudgetSpec, PrunerSpec, Scalar, StudySpec
 
 UNCOUNTED_TRIALS = 12
@@ -65,9 +67,19 @@ def build_sampler(name: str, seeds: Seeds) -> optuna.samplers.BaseSampler:
         return _SAMPLERS[name](seeds)
 
 
-def build_pruner(spec: PrunerSpec, *, validations: int) -> optuna.pruners.BasePruner:
-    """The study's pruner. Steps are a trial's validations, counted from 1."""
-    return _PRUNERS[spec.name](spec, validations)
+def build_pruner(
+    spec: PrunerSpec, *, validations: int, stretch_of: Callable[[FrozenTrial], Stretch] | None = None
+) -> optuna.pruners.BasePruner:
+    """The study's pruner, guarded for late bloomers. Steps are a trial's validations, counted from 1.
+
+    Without `stretch_of` all trials are equally long and have no warm-up.
+    """
+    whole = Stretch(warm_up=0.0, end=validations)
+    return GuardedPruner(
+        _PRUNERS[spec.name](spec, validations),
+        spared_share=spec.spared_share,
+        stretch_of=stretch_of or (lambda _: whole),
+    )
 
 
 def propose_gp(
@@ -164,14 +176,12 @@ def _median(spec: PrunerSpec, _validations: int) -> optuna.pruners.BasePruner:
     )
 
 
-def _successive_halving(spec: PrunerSpec, _validations: int) -> optuna.pruners.BasePruner:
-    return HalvingPruner(spec.reduction_factor)
+def _successive_halving(spec: PrunerSpec, validations: int) -> optuna.pruners.BasePruner:
+    return HalvingPruner(spec.reduction_factor, last=validations)
 
 
 def _hyperband(spec: PrunerSpec, validations: int) -> optuna.pruners.BasePruner:
-    return optuna.pruners.HyperbandPruner(
-        min_resource=1, max_resource=validations, reduction_factor=spec.reduction_factor, bootstrap_count=0
-    )
+    return HyperbandPruner(spec.reduction_factor, last=validations)
 
 
 def _none(_spec: PrunerSpec, _validations: int) -> optuna.pruners.BasePruner:

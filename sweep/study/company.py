@@ -38,6 +38,9 @@ class Company:
         if config.phase == "confirm" and config.number == 1:
             # What one run takes of time and memory is told by one that had the device to itself.
             return None
+        if method.training.horizon is not None:
+            # Lanes lay their rungs over a trial's own steps.
+            return None
         if solo_reason(method, config.model, facts.device.kind) is not None:
             return None
         asked = (config.phase, config.split, config.tasks, config.scoring, config.data, config.repeat)

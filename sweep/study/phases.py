@@ -30,6 +30,7 @@ from sweep.plan.fit import refusal
 from sweep.pool.local import LocalPool
 from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
+from sweep.rungs import schedule_notes
 from sweep.search.method_search import MethodSearch
 from sweep.search.mirror import open_storage
 from sweep.selection import tasks_of
@@ -105,6 +106,7 @@ class Driver:
         self._tracker = tracker
         self._on_event = on_event
         self._facts: Facts | None = None
+        self._rows: int | None = None
         self._company = Company(spec, lambda: self._facts)
         self._devices = workers.devices
         self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
@@ -136,12 +138,15 @@ class Driver:
                 data_root=self._data_root,
                 baseline=baseline,
                 refuse=self._refusal,
+                rows=lambda: self._rows,
             )
             for method in spec.methods
         }
         if not all(search.is_done for search in searches.values()):
             left = [trials_left(spec.budget, search.ledger.spending) for search in searches.values()]
             counted = [trials for trials in left if trials is not None]
+            for note in schedule_notes(spec):
+                self._on_event(Notice(note))
             self._on_event(PhaseStarted("search", sum(counted) if counted else None))
             self._dispatcher.run(SearchSource(searches, spec.objective, on_event=self._on_event, key=self._company.key))
         finalists = {method: best for method, search in searches.items() if (best := search.ledger.best) is not None}
@@ -223,6 +228,7 @@ class Driver:
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
         self._facts = prepared.facts and largest(prepared.facts, self._devices)
+        self._rows = prepared.rows["train"]
         data = {"rows": dict(prepared.rows), "sha256": dict(prepared.sha256), "dropped": list(prepared.dropped)}
         admit_data(self._run, prepared.environment, data)
         self._on_event(DataReady(prepared.rows, prepared.dropped))

@@ -7,6 +7,7 @@ explicit, so that the dumped study shows what was run and reads back as the same
 from collections.abc import Mapping
 
 from evals.spec import QuantizationSpec
+from sweep.rungs import COMPARABLE, horizon
 from sweep.spec import Dimension, MethodKind, MethodSpec, PeftSpec, StudySpec, TrainingSpec
 from sweep.study_file.document import Document
 from sweep.study_file.schema import METHOD_KINDS, WrittenMethod, WrittenStudy
@@ -90,7 +91,8 @@ def fill(written: WrittenStudy) -> StudySpec:
     methods = {name: _fill_method(name, method, written.training) for name, method in written.methods.items()}
     given = {name: getattr(written, name) for name in StudySpec.model_fields}
     space = written.search_space if "search_space" in written.model_fields_set else default_space(methods)
-    return StudySpec.model_validate({**given, "methods": methods, "search_space": space})
+    filled = StudySpec.model_validate({**given, "methods": methods, "search_space": space})
+    return _with_comparable_schedules(written, filled)
 
 
 def default_space(methods: Mapping[str, MethodSpec]) -> dict[str, Dimension]:
@@ -101,6 +103,22 @@ def default_space(methods: Mapping[str, MethodSpec]) -> dict[str, Dimension]:
         if method.kind in ADAPTER_KINDS:
             space[f"methods.{name}.peft.lora_r"] = _RANKS
     return space
+
+
+def _with_comparable_schedules(written: WrittenStudy, filled: StudySpec) -> StudySpec:
+    """Where a pruner is asked for and lengths are searched, unnamed schedules become one that it can compare."""
+    if "pruner" not in written.model_fields_set or filled.pruner.name == "none":
+        return filled
+    named = {"lr_scheduler_type", "lr_scheduler_kwargs"}
+    methods = {
+        name: method.model_copy(
+            update={"training": method.training.model_copy(update={"lr_scheduler_type": COMPARABLE})}
+        )
+        for name, method in filled.methods.items()
+        if horizon(filled, name) is not None
+        and not named & (written.training.model_fields_set | written.methods[name].training.model_fields_set)
+    }
+    return filled.model_copy(update={"methods": {**filled.methods, **methods}})
 
 
 def _fill_method(name: str, method: WrittenMethod, shared: TrainingSpec) -> MethodSpec:

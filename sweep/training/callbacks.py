@@ -1,13 +1,12 @@
 """What watches a trial while it trains: writes each step down, reports each rung, and ends a trial that must end.
 
-A rung is a share of the trial's own steps, so trials of different lengths are compared at equal shares of their work.
-Where there are fewer steps than rungs, a step that passes several reports the highest.
+Where the rungs lie is decided in `sweep.rungs`.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweep.errors import TrialError
 from sweep.progress import Progress
+from sweep.rungs import equal_rungs as rungs
+
+__all__ = ["StepLog", "TrialWatch", "refuse_diverged", "refuse_infinite", "rungs"]
 
 DIVERGENCE_FACTOR = 3.0
 """A validation loss this many times the first training loss, and above that of a uniform guess, has diverged."""
@@ -42,11 +44,6 @@ class StepLog:
         self._stream.flush()
 
 
-def rungs(steps: int, validations: int) -> dict[int, int]:
-    """Steps at which a validation loss is taken, each with its rung, counted from 1."""
-    return {math.ceil(index * steps / validations): index for index in range(1, validations + 1)}
-
-
 class TrialWatch(TrainerCallback):  # type: ignore[misc]
     """Follows one trial. Raises TrialError for divergence and the deadline; a pruned trial just stops."""
 
@@ -55,7 +52,7 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         log: StepLog,
         *,
         validate: Callable[[torch.nn.Module], float] | None,
-        validations: int,
+        rungs: Mapping[int, int],
         on_rung: Callable[[int, float], bool],
         on_progress: Callable[[Progress], None],
         deadline: float | None,
@@ -68,19 +65,17 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.waiting_seconds = 0.0
         self._log = log
         self._validate = validate
-        self._validations = validations
         self._on_rung = on_rung
         self._on_progress = on_progress
         self._deadline = deadline
-        self._rungs: dict[int, int] = {}
+        self._rungs = rungs if validate else {}
         self._first_loss = 0.0
         self._started = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
-        """Start the clock and lay out the rungs."""
+        """Start the clock."""
         del args
         self._started = time.monotonic()
-        self._rungs = rungs(state.max_steps, self._validations) if self._validate else {}
         self._on_progress(Progress("train", 0, state.max_steps, None))
 
     def on_substep_end(self, *_: object, **__: object) -> None:

@@ -27,6 +27,7 @@ from sweep.errors import TrialError
 from sweep.models import count_parameters, trainable_weights, weights_are_finite, weights_sha256
 from sweep.progress import Progress
 from sweep.record import TrainingResult
+from sweep.rungs import rungs
 from sweep.spec import TrainingSpec
 from sweep.training.arguments import sft_config
 from sweep.training.callbacks import StepLog, TrialWatch
@@ -88,15 +89,15 @@ def train(  # noqa: PLR0913
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with StepLog(steps_file) as log:
+            rows = prepared.dataset("train")
             watch = TrialWatch(
                 log,
                 validate=validate,
-                validations=training.validations,
+                rungs=rungs(training, len(rows)),
                 on_rung=on_rung,
                 on_progress=on_progress,
                 deadline=deadline,
             )
-            rows = prepared.dataset("train")
             arguments = sft_config(
                 training, rows=len(rows), dtype=trainee.dtype, device=device, seed=seed, output=scratch
             )

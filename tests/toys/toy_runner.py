@@ -53,7 +53,7 @@ class ToyRunner:
     refuses: tuple[str, ...] = ()
     leaks_bytes: int = 0
     """Memory that each trial leaves behind in its worker."""
-    rows: int = 8
+    rows: int = 80
     metric: str = "own/loss"
     tokens: tuple[tuple[str, int], ...] = ()
     """Tokens that a trial trains on, by its method."""

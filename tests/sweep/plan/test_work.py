@@ -17,7 +17,8 @@ from sweep.data.prepared import Manifest
 from sweep.errors import InputError
 from sweep.plan.benchmarks import MMLU_SUBJECTS
 from sweep.plan.ranges import Range
-from sweep.plan.work import rows_read, scoring_work, search_trials, share_trained, study_work, train_tokens
+from sweep.plan.work import scoring_work, search_trials, share_trained, study_work, train_tokens
+from sweep.rungs import rows_read
 from sweep.search.samplers import build_pruner
 from sweep.shape import RowLengths
 from sweep.spec import BudgetSpec, Dimension, EvaluationSpec, PrunerSpec, StudySpec, TrainingSpec
@@ -165,8 +166,8 @@ def test_pruned_trials_leave_more_of_a_budget_in_tokens(pruner: str) -> None:
 
 
 def pruned(pruner: PrunerSpec, losses: list[float]) -> tuple[float, float]:
-    """Shares of the steps trained and of trials that ended, with Optuna's pruner, one trial after another."""
-    study = optuna.create_study(pruner=build_pruner(pruner, validations=VALIDATIONS))
+    """Shares of the steps trained and of trials that ended, one trial after another."""
+    study = optuna.create_study(study_name="toy/lora", pruner=build_pruner(pruner, validations=VALIDATIONS))
     trained = ended = 0
     for loss in losses:
         trial = study.ask()
@@ -182,15 +183,19 @@ def pruned(pruner: PrunerSpec, losses: list[float]) -> tuple[float, float]:
     return trained / (len(losses) * VALIDATIONS), ended / len(losses)
 
 
-PRUNERS = (
-    {"name": "none"},
-    {"name": "median"},
-    {"name": "median", "n_startup_trials": 0},
-    {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 0},
-    {"name": "median", "n_startup_trials": 20},
-    {"name": "median", "n_warmup_steps": 3},
-    {"name": "successive_halving"},
-    {"name": "successive_halving", "reduction_factor": 2},
+# Which trials are spared is a matter of their numbers; here none is.
+PRUNERS = tuple(
+    {**pruner, "spared_share": 0.0}
+    for pruner in (
+        {"name": "none"},
+        {"name": "median"},
+        {"name": "median", "n_startup_trials": 0},
+        {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 0},
+        {"name": "median", "n_startup_trials": 20},
+        {"name": "median", "n_warmup_steps": 3},
+        {"name": "successive_halving"},
+        {"name": "successive_halving", "reduction_factor": 2},
+    )
 )
 
 
@@ -213,6 +218,35 @@ def test_trials_in_any_order_train_between_low_and_high(pruner: Mapping[str, obj
     found = [pruned(spec.pruner, [float(loss) for loss in order]) for order in orders]
 
     assert all(shares.low <= trained <= 1 and ends.low <= ended <= 1 for trained, ended in found)
+
+
+def test_a_share_of_the_trials_is_expected_to_be_spared_whatever_the_pruner_says() -> None:
+    def ended(share: float) -> float:
+        pruner = {"name": "successive_halving", "spared_share": share}
+        return share_trained(study(pruner=pruner), "lora", 101)[1].expected
+
+    # One goes on in any case; of a hundred others one in three, or every spared one and a third of the rest.
+    assert ended(0.0) == pytest.approx((1 + 100 / 3) / 101)
+    assert ended(0.1) == pytest.approx((1 + 10 + 90 / 3) / 101)
+    assert ended(1.0) == 1
+
+
+def test_a_trial_is_ended_at_the_first_rung_after_its_warm_up() -> None:
+    def trained(warm_up: float) -> float:
+        one = study(pruner={"name": "successive_halving"})
+        training = one.methods["lora"].training.model_copy(update={"warmup_steps": warm_up})
+        lora = one.methods["lora"].model_copy(update={"training": training})
+        return share_trained(one.model_copy(update={"methods": {"lora": lora}}), "lora", 10**6)[0].low
+
+    assert [trained(share) for share in (0.2, 0.25, 0.6, 0.9)] == pytest.approx([0.25, 0.5, 0.75, 1], rel=1e-4)
+
+
+def test_where_lengths_are_searched_short_trials_are_ended_later_in_their_course() -> None:
+    searched = {"training.num_train_epochs": {"values": (1.0, 2.0, 4.0)}}
+    spec = study(search_space=searched, pruner={"name": "successive_halving"})
+
+    # The first rung is after one pass: the end of the shortest, a half of the next, a quarter of the longest.
+    assert share_trained(spec, "lora", 10**6)[0].low == pytest.approx((1 + 1 / 2 + 1 / 4) / 3, rel=1e-4)
 
 
 def test_no_trial_is_ended_where_there_is_only_one_rung() -> None:
@@ -261,9 +295,9 @@ def test_there_are_no_more_validations_than_steps() -> None:
     searched = {"training.max_steps": {"values": (2, 4, 40)}}
     search = phases(study(search_space=searched))["search", "lora"]
 
-    # Two, four and four of them.
-    assert (search.validation_tokens.low, search.validation_tokens.high) == (3 * 2 * 1_500, 3 * 4 * 1_500)
-    assert search.validation_tokens.expected == pytest.approx((2 + 4 + 4) * 1_500)
+    # The short ones end before the longest one's first rung.
+    assert (search.validation_tokens.low, search.validation_tokens.high) == (3 * 1 * 1_500, 3 * 4 * 1_500)
+    assert search.validation_tokens.expected == pytest.approx((1 + 1 + 4) * 1_500)
 
 
 def test_a_budget_in_tokens_is_overdrawn_by_one_trial_at_most() -> None:

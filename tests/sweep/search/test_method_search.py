@@ -42,7 +42,7 @@ def test_a_search_that_was_interrupted_proposes_what_the_uninterrupted_one_does(
     ("sampler", "pruner"),
     [
         *(("random", pruner) for pruner in ("median", "successive_halving", "none")),
-        # Hyperband shows a sampler only the trials of one bracket, through a study of its own.
+        # Optuna's samplers look at the pruner, and would take Optuna's Hyperband for leave to see one bracket alone.
         *((sampler, "hyperband") for sampler in (*SAMPLERS, "grid")),
     ],
 )

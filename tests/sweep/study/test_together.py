@@ -38,6 +38,16 @@ def test_one_lane_means_alone(lab: Lab) -> None:
     assert groups(lab) == []
 
 
+def test_trials_whose_rungs_lie_at_equal_rows_run_alone(lab: Lab) -> None:
+    spec = random_study(search_space={"training.num_train_epochs": {"min": 1.0, "max": 3.0}}, lanes=4)
+
+    events = lab.start(spec, facts=FACTS)
+
+    assert groups(lab) == []
+    # Nothing is pruned, so there is no loss to be unfair.
+    assert not any(isinstance(event, Notice) for event in events)
+
+
 def test_the_number_of_lanes_may_change_when_a_study_goes_on(lab: Lab) -> None:
     lab.start(random_study(lanes=1), facts=FACTS)
 

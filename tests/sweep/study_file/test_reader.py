@@ -317,3 +317,33 @@ def test_known_optimizers_and_schedule_arguments_are_those_of_transformers() -> 
         parameters = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule)]).parameters
         given = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
         assert arguments == parameters.keys() - given
+
+
+EPOCHS = "search_space: {training.num_train_epochs: {values: [1.0, 3.0]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "schedules"),
+    [
+        ("pruner: {name: hyperband}\n" + EPOCHS, ["warmup_stable_decay", "warmup_stable_decay"]),
+        # Whoever asks for no pruner, or says nothing, gets what they always got; so does whoever names a schedule.
+        ("pruner: {name: none}\n" + EPOCHS, ["cosine", "cosine"]),
+        (EPOCHS, ["cosine", "cosine"]),
+        ("pruner: {name: median}\n", ["cosine", "cosine"]),
+        ("pruner: {name: median}\ntraining: {lr_scheduler_type: linear}\n" + EPOCHS, ["linear", "linear"]),
+        ("pruner: {name: median}\ntraining: {lr_scheduler_kwargs: {num_cycles: 1}}\n" + EPOCHS, ["cosine", "cosine"]),
+        (
+            "pruner: {name: median}\nsearch_space: {methods.lora.training.max_steps: {values: [10, 20]}}\n",
+            ["warmup_stable_decay", "cosine"],
+        ),
+    ],
+)
+def test_a_schedule_that_a_pruner_can_compare_is_chosen_where_lengths_are_searched(
+    tmp_path: Path, text: str, schedules: list[str]
+) -> None:
+    spec = load_text(tmp_path, HEAD + "methods: [lora, full]\n" + text)
+
+    assert [method.training.lr_scheduler_type for method in spec.methods.values()] == schedules
+    run = RunDirectory(tmp_path / "run")
+    write_study(run, spec)
+    assert reader.load(run.study_file) == spec

@@ -28,7 +28,7 @@ class Run:
         self.watch = TrialWatch(
             self.log,
             validate=lambda _: validation,
-            validations=validations,
+            rungs=rungs(steps, validations),
             on_rung=self._on_rung,
             on_progress=self.progress.append,
             deadline=deadline,
@@ -55,19 +55,6 @@ class Run:
 
     def lines(self) -> list[dict]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("steps", "validations", "expected"),
-    [
-        (8, 4, {2: 1, 4: 2, 6: 3, 8: 4}),
-        (10, 4, {3: 1, 5: 2, 8: 3, 10: 4}),
-        (2, 4, {1: 2, 2: 4}),
-        (5, 1, {5: 1}),
-    ],
-)
-def test_rungs_are_equal_shares_of_a_trials_own_steps_and_the_last_is_its_end(steps, validations, expected) -> None:
-    assert rungs(steps, validations) == expected
 
 
 def test_each_rung_is_reported_once_with_its_index(tmp_path) -> None:

@@ -257,6 +257,9 @@ def test_a_pruned_trial_stops_at_its_rung_and_saves_nothing(tiny_model, tmp_path
 
     assert outcome.pruned
     assert outcome.result.optimizer_steps == 4
+    # The bill is for what was trained: 16 rows of 18.
+    assert outcome.result.tokens == read_steps(tmp_path)[-2]["tokens"]
+    assert 0 < outcome.result.tokens < sum(len(row["input_ids"]) for row in DATA.dataset("train"))
     assert sorted(outcome.intermediate) == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["steps.jsonl"]
 
@@ -309,3 +312,17 @@ def test_the_arguments_are_planned_for_the_steps_that_are_taken(tiny_model, tmp_
 
     assert arguments.lr_scheduler_kwargs == {"num_decay_steps": 1}
     assert outcome.result.optimizer_steps == 8
+
+
+def test_trials_of_different_lengths_take_their_validation_losses_after_the_same_number_of_rows(
+    tiny_model, tmp_path
+) -> None:
+    def validated(name: str, **training) -> dict[int, int]:
+        run(tiny_model, tmp_path / name, horizon={"passes": 2}, validations=4, **training)
+        return {line["rung"]: line["step"] for line in read_steps(tmp_path / name) if "rung" in line}
+
+    # Of 18 rows a quarter of two passes is 9: three steps of 4 rows, or two of 6.
+    assert validated("long", num_train_epochs=2) == {1: 3, 2: 5, 3: 8, 4: 10}
+    assert validated("short", num_train_epochs=1.5) == {1: 3, 2: 5, 4: 8}
+    wide = {"effective_batch_size": 6, "per_device_train_batch_size": 6}
+    assert validated("wide", num_train_epochs=2, **wide) == {1: 2, 2: 3, 3: 5, 4: 6}
