@@ -8,6 +8,7 @@ from reports.equal_budget import SearchCurves, WinnersCurse, search_curves, winn
 from reports.gather import Gathered
 from reports.run_contrasts import pair_again
 from reports.statistics.bootstrap import Resampled, hierarchical_bootstrap
+from reports.statistics.clusters import Replicated
 from reports.summary import Summary
 from reports.verdict import Judgement, Verdict
 from reports.verdict_wording import amount, p_in_words, with_unit
@@ -164,9 +165,10 @@ def _noise_row(verdict: Verdict, resampled: Resampled | None) -> list[str]:
 
 def _resampled(judgement: Judgement, verdict: Verdict) -> Resampled | None:
     paired = pair_again(judgement.sides, verdict.contrast)
-    if paired is None:
+    if paired is None or isinstance(paired.design, Replicated):
+        # The errors of a macro F1 come from resampling already.
         return None
-    return hierarchical_bootstrap(paired.one, paired.other, seed=BOOTSTRAP_SEED, clusters=paired.design.clusters)
+    return hierarchical_bootstrap(paired.one, paired.other, paired.design, seed=BOOTSTRAP_SEED)
 
 
 def _parts(parts: Sequence[Verdict]) -> list[Block]:
