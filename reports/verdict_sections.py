@@ -14,6 +14,7 @@ from reports.verdict import Judgement, Verdict
 from reports.verdict_wording import amount, p_in_words, with_unit
 
 BOOTSTRAP_SEED = 20_260_103
+RESAMPLED_TEST = "paired bootstrap"
 DECIDED = frozenset({"better", "worse"})
 
 
@@ -104,6 +105,11 @@ def _method(gathered: Gathered, summary: Summary, judgement: Judgement) -> str:
         "come from the items, clustered where items share a group, and from training again with other seeds."
     )
     texts = [opening]
+    if any(one.contrast.test.startswith(RESAMPLED_TEST) for one in judgement.all):
+        texts.append(
+            "Macro F1 is no mean over items: it is compared over items drawn anew, the same ones for both sides, whole "
+            "groups where items share one."
+        )
     if judgement.headline:
         texts.append(
             f"The {wording.counted(len(judgement.headline), 'contrast')} on {summary.metric}, which ranks the methods, "
