@@ -7,7 +7,7 @@ is built from files alone.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Item:
     """Items of one group are not independent."""
     prompt_hash: str = ""
     """Identity of the prompt, examples and chat template included; empty where the file has none."""
+    labels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Expected and given text, for a metric that only makes sense over all items, such as a macro F1."""
 
 
 def read_items(directory: Path) -> list[Item]:
@@ -90,6 +92,7 @@ def _read_item(task: str, sample: Mapping[str, Any]) -> Item:
         row=own.get("row"),
         group=own.get("group"),
         prompt_hash=str(sample.get("prompt_hash", "")),
+        labels={name: pair for name in sample["metrics"] if (pair := _labels(sample.get(name))) is not None},
     )
 
 
@@ -100,6 +103,13 @@ def _score(value: object) -> tuple[float, float] | None:
     if isinstance(value, list) and len(value) == PAIR and all(isinstance(part, Real) for part in value):
         numerator, denominator = (float(part) for part in value)
         return (numerator / denominator, denominator) if denominator else None
+    return None
+
+
+def _labels(value: object) -> tuple[str, str] | None:
+    if isinstance(value, list) and len(value) == PAIR and all(isinstance(part, str) for part in value):
+        expected, given = value
+        return expected, given
     return None
 
 

@@ -6,6 +6,7 @@ from reports import commands, wording
 from reports.answer import missing_notes
 from reports.document import Block, Code, Column, Document, Paragraph, Section, Table
 from reports.gather import Gathered
+from reports.score_notes import errors_note
 from reports.settings import flat_settings
 from reports.summary import MethodSummary, Summary
 from reports.verdict import Verdict
@@ -68,8 +69,8 @@ def _scores(summary: Summary, method: MethodSummary) -> Table:
         if (found := method.scores.get(metric)) is not None
     ]
     caption = (
-        "Score: mean over seeds ± standard error over items. Interval: noise of items and seeds together. ↑ higher is "
-        "better, ↓ lower is better."
+        "Score: mean over seeds ± standard error over items. Interval: noise of items and seeds together."
+        f"{errors_note(list(method.scores.values()))} ↑ higher is better, ↓ lower is better."
     )
     return Table(columns, rows, caption)
 

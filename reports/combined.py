@@ -16,6 +16,7 @@ from reports import commands, csv_files, html, latex, markdown, wording
 from reports.answer import missing_notes
 from reports.comparable import SHA_CHARACTERS, Compiled, common_metrics, differences
 from reports.contrast import BASE_MODEL
+from reports.costs import costs, run_cells
 from reports.document import Block, Cell, Code, Column, Document, Link, Paragraph, Section, Table
 from reports.gather import gather
 from reports.numbers import Report, build_numbers, to_json
@@ -167,22 +168,18 @@ def _costs(runs: Sequence[Compiled]) -> Table:
     columns = [Column("run"), Column("method")]
     columns += [
         Column(title, "number")
-        for title in ("training time", "peak memory", "of", "trained share", "tokens/s", "saved size")
+        for title in (
+            *("training time", "cost", "peak memory", "of", "trained share", "tokens/s", "saved size"),
+            *("training FLOPs", "energy"),
+        )
     ]
-    rows: list[list[str | Cell]] = [
-        [
-            _source(run),
-            _leading(run, method),
-            wording.duration(method.train_seconds),
-            wording.size(method.peak_memory_bytes),
-            "GPU" if run.summary.on_device else "host",
-            wording.percent(method.trainable_share),
-            wording.number(method.tokens_per_second),
-            wording.size(method.checkpoint_bytes),
-        ]
-        for run in runs
-        for method in _methods(run)
-    ]
+    rows: list[list[str | Cell]] = []
+    for run in runs:
+        known = {cost.name: cost for cost in costs(run.gathered, run.summary)}
+        memory = "GPU" if run.summary.on_device else "host"
+        for method in _methods(run):
+            taken = run_cells(known[method.name], run.gathered.spec.report, memory)
+            rows.append([_source(run), _leading(run, method), *taken])
     caption = "Means over the same trained models as the scores; memory is their largest."
     return Table(columns, rows, caption, stacks=True, name="costs")
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evals.result import Metric
-from reports.sides import MetricName, Paired, Side, pair
+from reports.labels import constant_side
+from reports.pairing import Paired, pair
+from reports.sides import LABELLED, MetricName, Side
 from reports.statistics import Interval, Models, Reference, difference
 from reports.statistics.clusters import Floats
 from reports.statistics.difference import TAIL, SeedNoise, score_error
@@ -37,8 +39,9 @@ class Contrast:
     """Two-sided, uncorrected."""
     test: str
     """What gave the p-value: `exact McNemar`, `sign-flip permutation` or `clustered sign-flip permutation` where each
-    side is one model; `t over items and seeds` where a side was trained more than once; `t, pairing unknown` against a
-    constant answer whose items are not recorded."""
+    side is one model; `t over items and seeds` where a side was trained more than once; `paired bootstrap over items`,
+    `and seeds` where it was, for a macro F1, which is no mean over items; `t, pairing unknown` against a constant
+    answer whose items are not recorded."""
     items: int
     """Pairs of items."""
     clusters: int | None
@@ -93,11 +96,14 @@ def against_constant(side: Side, name: MetricName, constant: Metric) -> Contrast
     Its answers are not recorded item by item, but where one expected answer is as frequent as its score says, that is
     the answer that it gave. Elsewhere the error is the largest that any pairing could have.
     """
+    if name.metric in LABELLED:
+        answering = constant_side(side, name, constant.value, CONSTANT_ANSWER)
+        return None if answering is None else contrast(side, answering, name, higher_is_better=True)
     found = pair(side, side, name)
     if found is None:
         return None
     names = (side.name, CONSTANT_ANSWER)
-    right = _rightly_constant(found, constant)
+    right = rightly_constant(found, constant)
     if right is not None:
         nothing = Models(right[None, :], is_trained=False)
         paired = Paired(
@@ -118,7 +124,7 @@ def _of_pair(found: Paired, names: tuple[str, str], metric: str, higher_is_bette
         interval=result.interval,
         p_value=result.p_value,
         test=result.test,
-        items=found.one.values.shape[1],
+        items=found.items,
         clusters=found.design.cluster_count,
         seeds=(found.one.count, found.other.count),
         item_stderr=result.item_stderr,
@@ -132,7 +138,7 @@ def _of_pair(found: Paired, names: tuple[str, str], metric: str, higher_is_bette
     )
 
 
-def _rightly_constant(found: Paired, constant: Metric) -> Floats | None:
+def rightly_constant(found: Paired, constant: Metric) -> Floats | None:
     """Which items a constant answer has right, if its score is the share of items that expect one answer."""
     count = len(found.targets)
     is_binary = bool(np.isin(found.one.values, (0.0, 1.0)).all())
@@ -164,7 +170,7 @@ def _unpaired(found: Paired, names: tuple[str, str], metric: str, constant: Metr
         interval=Interval(alone.value - half, alone.value + half),
         p_value=alone.reference.two_sided(alone.value / total) if total > 0 else float(alone.value == 0),
         test=UNPAIRED_TEST,
-        items=found.one.values.shape[1],
+        items=found.items,
         clusters=found.design.cluster_count,
         seeds=(found.one.count, 1),
         item_stderr=item_stderr,

@@ -36,7 +36,7 @@ def all_pairs(methods: Sequence[Side], references: Sequence[Side]) -> Iterator[t
 
 
 def gives_its_score(name: MetricName, sides: Iterable[Side], reported: Sequence[float]) -> bool:
-    """Whether a metric's reported scores are what single items give: not so for a perplexity or a macro F1.
+    """Whether a metric's reported scores are what the items give: not so for a perplexity.
 
     Where items are missing the two differ for that reason, and the items that are there can be compared: one score
     that agrees is enough.

@@ -1,8 +1,8 @@
 """What each method costs: one run of its finalist, and the whole search that found it.
 
 A method's quality is bought with memory, time and money, and a search pays for its failed and pruned trials too. A
-price is an hour of the device times the hours in which a trial held it; trials that shared a device are each counted
-whole.
+price is an hour of the device times the hours in which a trial held it; hours and energy of trials that shared a device
+are each one's part. Energy that the machine did not tell is said to be so: it is not 0.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ from sweep.record import TrialRecord
 from sweep.spec import ReportSpec
 
 HOUR_SECONDS = 3600
-JOULES_PER_KILOWATT_HOUR = 3.6e6
+NOT_TOLD = "not told"
+"""In place of an energy that no counter showed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Cost:
     trainable_share: float | None
     tokens_per_second: float | None
     saved_bytes: float | None
+    training_flops: float | None
+    """Of one run, estimated for its tokens, padding not counted; the mean over the scored runs."""
     energy_joules: float | None
     """Of one run with its scoring; none where the machine does not tell."""
     trials: int
@@ -73,7 +76,23 @@ def money(value: float | None, report: ReportSpec) -> str:
 
 def energy(joules: float | None) -> str:
     """An amount of energy in watt-hours, as bills have it."""
-    return wording.NONE if joules is None else f"{wording.number(joules / HOUR_SECONDS)} Wh"
+    return NOT_TOLD if joules is None else f"{wording.number(joules / HOUR_SECONDS)} Wh"
+
+
+def run_cells(cost: Cost, report: ReportSpec, memory_of: str | None = None) -> list[str]:
+    """What one run takes, in a table's order, each with its unit; `memory_of` stands after the memory."""
+    is_known = cost.train_seconds is not None
+    return [
+        wording.duration(cost.train_seconds),
+        money(cost.price, report),
+        wording.size(cost.peak_memory_bytes),
+        *([] if memory_of is None else [memory_of]),
+        wording.percent(cost.trainable_share),
+        wording.number(cost.tokens_per_second),
+        wording.size(cost.saved_bytes),
+        wording.NONE if cost.training_flops is None else wording.scientific(cost.training_flops),
+        energy(cost.energy_joules) if is_known else wording.NONE,
+    ]
 
 
 def device_seconds(record: TrialRecord) -> float:
@@ -87,6 +106,7 @@ def _cost(method: MethodSummary, report: ReportSpec) -> Cost:
     seconds = sum(device_seconds(record) for record in ran)
     measured = alone(method.scored)
     held = [record.seconds["train"] * _devices(record) for record in measured if "train" in record.seconds]
+    flops = [record.training.estimated_flops for record in measured if record.training is not None]
     energies = [joules for record in measured if (joules := _joules(record)) is not None]
     return Cost(
         name=method.name,
@@ -96,6 +116,7 @@ def _cost(method: MethodSummary, report: ReportSpec) -> Cost:
         trainable_share=method.trainable_share,
         tokens_per_second=method.tokens_per_second,
         saved_bytes=method.checkpoint_bytes,
+        training_flops=fmean(flops) if flops else None,
         energy_joules=fmean(energies) if energies else None,
         trials=len(ran),
         search_seconds=seconds,
@@ -141,27 +162,22 @@ def _table_of_runs(found: Sequence[Cost], summary: Summary, report: ReportSpec) 
         Column("trained share", "number"),
         Column("tokens/s", "number"),
         Column("saved size", "number"),
+        Column("training FLOPs", "number"),
         Column("energy", "number"),
     ]
-    rows = [
-        [
-            cost.name,
-            wording.duration(cost.train_seconds),
-            money(cost.price, report),
-            wording.size(cost.peak_memory_bytes),
-            wording.percent(cost.trainable_share),
-            wording.number(cost.tokens_per_second),
-            wording.size(cost.saved_bytes),
-            energy(cost.energy_joules),
-        ]
-        for cost in found
-    ]
+    rows = [[cost.name, *run_cells(cost, report)] for cost in found]
     caption = "One run of each method's best settings: means over its scored runs; memory is their largest."
     if report.price_per_hour is not None:
         caption += f" Cost: training time at {money(report.price_per_hour, report)} an hour."
-    if any(cost.energy_joules is not None for cost in found):
-        caption += " Energy: the run with its scoring, whatever else ran on the device included."
-    return _without_empty(Table(columns, rows, caption, stacks=True))
+    if any(cost.training_flops is not None for cost in found):
+        caption += " FLOPs: estimated, 4 a parameter and token and 2 more a trained one."
+    return _without_empty(Table(columns, rows, caption + _about_energy(found), stacks=True, name="costs"))
+
+
+def _about_energy(found: Sequence[Cost]) -> str:
+    if any(cost.energy_joules is not None or cost.search_energy_joules is not None for cost in found):
+        return " Energy: the run with its scoring, whatever else ran on the device included."
+    return " Energy: this machine's counters could not be read."
 
 
 def _table_of_searches(found: Sequence[Cost], report: ReportSpec) -> Table:
@@ -180,7 +196,7 @@ def _table_of_searches(found: Sequence[Cost], report: ReportSpec) -> Table:
             wording.duration(cost.search_seconds),
             money(cost.search_price, report),
             wording.NONE if cost.search_tokens is None else f"{cost.search_tokens:,}",
-            energy(cost.search_energy_joules),
+            energy(cost.search_energy_joules) if cost.trials else wording.NONE,
         ]
         for cost in found
     ]
@@ -188,7 +204,7 @@ def _table_of_searches(found: Sequence[Cost], report: ReportSpec) -> Table:
         "The whole search of each method, failed and pruned trials included: loading, training, validating and "
         "scoring. A reused trial ran no second time and costs nothing."
     )
-    return _without_empty(Table(columns, rows, caption, stacks=True))
+    return _without_empty(Table(columns, rows, caption, stacks=True, name="search_costs"))
 
 
 def _without_empty(table: Table) -> Table:
@@ -203,4 +219,5 @@ def _without_empty(table: Table) -> Table:
         [[row[place] for place in kept] for row in table.rows],
         table.caption,
         table.stacks,
+        name=table.name,
     )

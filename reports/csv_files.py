@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from reports.costs import Cost
 from reports.statistics import Estimate
 from reports.summary import Summary
 from reports.verdict import Verdict
 from reports.wording import visible
+from sweep.spec import ReportSpec
 
 # With the full-width forms, which some spreadsheets read as the plain ones.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -48,10 +50,56 @@ def methods_table(summary: Summary) -> pd.DataFrame:
         }
         rows += [_row(method.name, metric, method.scores, costs) for metric in method.scores]
     columns = [
-        *("method", "metric", "split", "value", "item_stderr", "seed_sd", "seeds", "items", "low_95", "high_95"),
+        *(
+            "method",
+            "metric",
+            "split",
+            "value",
+            "item_stderr",
+            "seed_sd",
+            "seeds",
+            "items",
+            "groups",
+            "low_95",
+            "high_95",
+        ),
+        "interval",
         *("train_seconds", "peak_memory_bytes", "trainable_share", "tokens_per_second", "checkpoint_bytes"),
     ]
     return pd.DataFrame(rows, columns=columns).assign(split=summary.split)
+
+
+COST_COLUMNS = (
+    *("method", "train_seconds", "train_price", "currency", "peak_memory_bytes", "memory_of", "trainable_share"),
+    *("tokens_per_second", "checkpoint_bytes", "training_flops", "energy_joules", "search_trials"),
+    *("search_device_seconds", "search_price", "search_tokens", "search_energy_joules"),
+)
+
+
+def costs_table(found: Sequence[Cost], summary: Summary, report: ReportSpec) -> pd.DataFrame:
+    """One row a method: what one run of it takes, and what its search took. Empty where it is not known."""
+    rows = [
+        {
+            "method": cost.name,
+            "train_seconds": cost.train_seconds,
+            "train_price": cost.price,
+            "currency": None if report.price_per_hour is None else report.currency,
+            "peak_memory_bytes": cost.peak_memory_bytes,
+            "memory_of": "GPU" if summary.on_device else "host",
+            "trainable_share": cost.trainable_share,
+            "tokens_per_second": cost.tokens_per_second,
+            "checkpoint_bytes": cost.saved_bytes,
+            "training_flops": cost.training_flops,
+            "energy_joules": cost.energy_joules,
+            "search_trials": cost.trials,
+            "search_device_seconds": cost.search_seconds,
+            "search_price": cost.search_price,
+            "search_tokens": cost.search_tokens,
+            "search_energy_joules": cost.search_energy_joules,
+        }
+        for cost in found
+    ]
+    return pd.DataFrame(rows, columns=list(COST_COLUMNS))
 
 
 VERDICT_COLUMNS = (
@@ -116,7 +164,9 @@ def _row(name: str, metric: str, scores: Mapping[str, Estimate], costs: Mapping[
         "seed_sd": found.seed_sd,
         "seeds": found.seeds,
         "items": found.items,
+        "groups": found.groups,
         "low_95": None if found.interval is None else found.interval.low,
         "high_95": None if found.interval is None else found.interval.high,
+        "interval": found.kind,
         **costs,
     }

@@ -66,23 +66,17 @@ ALIGNMENTS: Mapping[Align, str] = {"text": "l", "number": "r", "code": "l"}
 PREAMBLE = r"""% \usepackage{booktabs,graphicx}
 \providecommand{\sweepchar}[2]{\ifdefined\Umathchardef #1\else [U+#2]\fi}
 """
-METHOD_SCORES, METHOD_COSTS = (0, 1, 2, 3, 4), (0, 5, 6, 7, 8, 9)
-"""Columns of the methods' table, which is too wide for a page: what they reach, and what they take."""
+METHOD_SCORES = (0, 1, 2, 3, 4)
+"""Columns of the methods' table that say what they reach; what they take has a table of its own."""
 
 
 def paper_tables(document: Document, methods: Table | None) -> dict[str, Table]:
-    """Tables by the names of their files: the methods' scores and costs, then every table that has a name."""
+    """Tables by the names of their files: the methods' scores, then every table that has a name."""
     tables = [block for section in document.sections for block in section.blocks if isinstance(block, Table)]
     named = {table.name: table for table in tables if table.name}
     if methods is None:
         return named
-    costs = _columns(methods, METHOD_COSTS, "Mean over the runs that the scores come from; memory is their largest.")
-    rows = [row for row in costs.rows if any(text_of(cell) not in {"", "\u2013"} for cell in row[1:])]
-    own = {
-        "methods": _columns(methods, METHOD_SCORES, methods.caption),
-        "costs": Table(costs.columns, rows, costs.caption, name="costs"),
-    }
-    return own | named
+    return {"methods": _columns(methods, METHOD_SCORES, methods.caption)} | named
 
 
 def render_table(table: Table, label: str) -> str:

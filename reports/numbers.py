@@ -14,9 +14,10 @@ from evals.spec import ModelSpec
 from reports import commands
 from reports.answer import answer_blocks, missing_notes
 from reports.contrast import BASE_MODEL, CONSTANT_ANSWER
+from reports.costs import costs
 from reports.document import Paragraph
 from reports.gather import Gathered
-from reports.statistics import Estimate
+from reports.statistics import Estimate, IntervalKind
 from reports.summary import Summary
 from reports.verdict import Judgement, Verdict
 from sweep.record import TrialRecord
@@ -43,7 +44,7 @@ class Score(_Part):
     value: float
     """Mean over seeds."""
     item_stderr: float | None
-    """Standard error over items."""
+    """Standard error over items, clustered where they share groups."""
     seed_sd: float | None
     """Standard deviation between seeds; none with fewer than two."""
     seeds: int
@@ -54,14 +55,18 @@ class Score(_Part):
     """Lower end of the 95 % interval, from both kinds of noise."""
     high_95: float | None
     """Upper end of it."""
+    interval: IntervalKind | None
+    """What the items' part of that interval is; none without an interval."""
+    groups: int | None
+    """Groups by which the error over items is clustered; none where items are independent."""
     higher_is_better: bool
     """Direction of the metric."""
     trials: tuple[str, ...]
     """Trials that it comes from."""
 
 
-class Cost(_Part):
-    """What a method took, over the trials that its scores come from."""
+class MethodCost(_Part):
+    """What a method took: one run of it, over the trials that its scores come from, and its search."""
 
     method: str
     """Name of the method."""
@@ -77,6 +82,24 @@ class Cost(_Part):
     """Mean speed of training."""
     checkpoint_bytes: float | None
     """Mean size of what is saved."""
+    training_flops: float | None
+    """Mean floating-point operations of training, estimated."""
+    energy_joules: float | None
+    """Mean energy of a run with its scoring; none where the machine did not tell."""
+    train_price: float | None
+    """Price of training once; none without a price of the hour."""
+    currency: str | None
+    """Of the prices."""
+    search_trials: int
+    """Trials of the search that ran."""
+    search_device_seconds: float
+    """Time in which they held a device."""
+    search_price: float | None
+    """Price of that time."""
+    search_tokens: int | None
+    """Tokens trained on in the search; none unless every trial says so."""
+    search_energy_joules: float | None
+    """Energy of the search; none unless it is known of each trial."""
     trials: tuple[str, ...]
     """Trials that these come from."""
 
@@ -143,7 +166,7 @@ class Report(_Part):
     """What is not there, in sentences."""
     scores: tuple[Score, ...]
     """Every score."""
-    costs: tuple[Cost, ...]
+    costs: tuple[MethodCost, ...]
     """What each method took."""
     verdicts: tuple[Verdict, ...]
     """Every comparison."""
@@ -214,24 +237,36 @@ def _score(  # noqa: PLR0913, PLR0917
         items=found.items,
         low_95=None if found.interval is None else found.interval.low,
         high_95=None if found.interval is None else found.interval.high,
+        interval=found.kind,
+        groups=found.groups,
         higher_is_better=found.higher_is_better,
         trials=trials,
     )
 
 
-def _costs(gathered: Gathered, summary: Summary) -> list[Cost]:
+def _costs(gathered: Gathered, summary: Summary) -> list[MethodCost]:
+    report = gathered.spec.report
     return [
-        Cost(
+        MethodCost(
             method=method.name,
-            train_seconds=method.train_seconds,
-            peak_memory_bytes=method.peak_memory_bytes,
+            train_seconds=cost.train_seconds,
+            peak_memory_bytes=cost.peak_memory_bytes,
             on_device=summary.on_device,
-            trainable_share=method.trainable_share,
-            tokens_per_second=method.tokens_per_second,
-            checkpoint_bytes=method.checkpoint_bytes,
+            trainable_share=cost.trainable_share,
+            tokens_per_second=cost.tokens_per_second,
+            checkpoint_bytes=cost.saved_bytes,
+            training_flops=cost.training_flops,
+            energy_joules=cost.energy_joules,
+            train_price=cost.price,
+            currency=None if report.price_per_hour is None else report.currency,
+            search_trials=cost.trials,
+            search_device_seconds=cost.search_seconds,
+            search_price=cost.search_price,
+            search_tokens=cost.search_tokens,
+            search_energy_joules=cost.search_energy_joules,
             trials=tuple(commands.trial_place(record, gathered) for record in method.scored),
         )
-        for method in summary.methods
+        for method, cost in zip(summary.methods, costs(gathered, summary), strict=True)
         if method.scored
     ]
 

@@ -12,11 +12,13 @@ import shutil
 from pathlib import Path
 
 from reports import html, latex, markdown, table
-from reports.csv_files import methods_table, to_csv, verdicts_table
+from reports.costs import costs
+from reports.csv_files import costs_table, methods_table, to_csv, verdicts_table
 from reports.figures import draw_all
 from reports.gather import gather
 from reports.model_card import build_cards
 from reports.numbers import build_numbers, to_json
+from reports.run_contrasts import read_sides
 from reports.sections import build_document
 from reports.sections import methods_table as shown_methods
 from reports.summary import summarize
@@ -30,8 +32,9 @@ PARTS = ("tables", "figures", "cards")
 def build(run: RunDirectory) -> Path:
     """Write the report and give the path of its HTML file. Raises RunDirectoryError where there is no run."""
     gathered = gather(run)
-    summary = summarize(gathered)
-    judgement = judge_run(gathered, summary.metric)
+    sides = read_sides(gathered)
+    summary = summarize(gathered, sides)
+    judgement = judge_run(gathered, summary.metric, sides)
     drawn = draw_all(gathered, summary)
     document = build_document(gathered, summary, [figure for figure, _ in drawn], judgement)
     texts = {
@@ -39,6 +42,7 @@ def build(run: RunDirectory) -> Path:
         "report.json": to_json(build_numbers(gathered, summary, judgement)),
         "tables/trials.csv": to_csv(table.trials(run)),
         "tables/methods.csv": to_csv(methods_table(summary)),
+        "tables/costs.csv": to_csv(costs_table(costs(gathered, summary), summary, gathered.spec.report)),
         "tables/verdicts.csv": to_csv(verdicts_table(judgement.all)),
         **build_cards(gathered, summary, judgement.all),
         "index.html": html.render(document),

@@ -1,7 +1,7 @@
 """All contrasts of a run: every two methods, each method and the base model, each method and the best constant answer.
 
-They come from the confirm phase alone: the search's scores flatter whatever was chosen by them. A metric that is not
-the mean or the ratio of its items' scores, such as a macro F1, cannot be compared item by item and is named.
+They come from the confirm phase alone: the search's scores flatter whatever was chosen by them. A metric that is
+neither the mean or the ratio of its items' scores nor a macro F1 cannot be compared, and is named with the reason.
 """
 
 import math
@@ -13,7 +13,8 @@ from reports import wording
 from reports.contrast import BASE_MODEL, Contrast, against_constant
 from reports.contrasting import all_contrasts, all_pairs, gives_its_score
 from reports.gather import Gathered
-from reports.sides import MetricName, Paired, Side, metric_names, pair, read_groups, read_side
+from reports.pairing import Paired, pair
+from reports.sides import MetricName, Side, metric_names, read_groups, read_side
 from sweep.record import TrialRecord
 
 
@@ -34,13 +35,23 @@ class Sides:
 
     methods: tuple[Side, ...]
     base: tuple[Side, ...]
-    evaluations: tuple[EvalResult, ...]
+    results: Mapping[str, tuple[EvalResult, ...]]
+    """What the records say, by name of the side."""
     groups: Mapping[str, tuple[str, ...]]
 
     @property
     def all(self) -> tuple[Side, ...]:
         """Methods, then the base model."""
         return (*self.methods, *self.base)
+
+    @property
+    def evaluations(self) -> tuple[EvalResult, ...]:
+        """What all records say."""
+        return tuple(result for results in self.results.values() for result in results)
+
+    def reported_by(self, name: str) -> list[Mapping[str, Metric]]:
+        """Scores of each of a side's models."""
+        return [result.metrics for result in self.results.get(name, ())]
 
     @property
     def reported(self) -> dict[str, list[Metric]]:
@@ -66,9 +77,9 @@ def contrasts(gathered: Gathered) -> list[Contrast]:
     return list(contrasts_with_notes(gathered).contrasts)
 
 
-def contrasts_with_notes(gathered: Gathered) -> RunContrasts:
-    """The same, with a sentence about everything that is left out."""
-    sides = read_sides(gathered)
+def contrasts_with_notes(gathered: Gathered, sides: Sides | None = None) -> RunContrasts:
+    """The same, with a sentence about everything that is left out; `sides` are the answers, where they are at hand."""
+    sides = read_sides(gathered) if sides is None else sides
     reported = sides.reported
     better = {name: metrics[0].higher_is_better for name, metrics in reported.items()}
     values = {name: [metric.value for metric in metrics] for name, metrics in reported.items()}
@@ -81,14 +92,26 @@ def contrasts_with_notes(gathered: Gathered) -> RunContrasts:
 
 def read_sides(gathered: Gathered) -> Sides:
     """Read the answers of the finalists and of the base model on the test split."""
-    base = gathered.confirm_baseline
     records = {method.name: method.scored for method in gathered.methods if method.scored}
+    return _read(gathered, records, gathered.confirm_baseline)
+
+
+def read_validation_sides(gathered: Gathered) -> Sides:
+    """Read the answers of each method's best trial and of the base model on the validation split."""
+    best = {method.name: (method.best,) for method in gathered.methods if method.best is not None}
+    return _read(gathered, best, gathered.baseline)
+
+
+def _read(gathered: Gathered, records: Mapping[str, Sequence[TrialRecord]], base: TrialRecord | None) -> Sides:
     references = [] if base is None or base.evaluation is None else [base]
     everything = [*(record for scored in records.values() for record in scored), *references]
     return Sides(
         methods=tuple(_side(name, scored, gathered, is_trained=True) for name, scored in records.items()),
         base=tuple(_side(BASE_MODEL, [record], gathered, is_trained=False) for record in references),
-        evaluations=tuple(record.evaluation for record in everything if record.evaluation is not None),
+        results={
+            name: tuple(record.evaluation for record in scored if record.evaluation is not None)
+            for name, scored in {**records, BASE_MODEL: references}.items()
+        },
         groups=read_groups(gathered.directory(record).eval for record in everything),
     )
 
@@ -108,11 +131,27 @@ def _of_constants(sides: Sides, names: Sequence[MetricName]) -> Iterator[Contras
 def _notes(sides: Sides, fit: Sequence[MetricName]) -> Iterator[str]:
     for side in sides.all:
         yield from side.lost
+    yield from no_verdict_notes(sides, fit)
+
+
+def no_verdict_notes(sides: Sides, fit: Sequence[MetricName]) -> Iterator[str]:
+    """Every reported metric that has no verdict, by reason."""
     compared = {str(name) for name in fit}
     groups = {name for name in sides.reported if name.partition("/")[0] in sides.groups}
-    left_out = sorted(set(sides.reported) - compared - groups)
-    if left_out and sides.methods:
-        yield (
-            f"No verdict on {wording.listed(left_out)}: not the mean or ratio of scores of single items, or no "
-            "per-item answers."
-        )
+    left_out = sorted(set(sides.reported) - compared - groups) if sides.methods else []
+    by_reason: dict[str, list[str]] = {}
+    for name in left_out:
+        by_reason.setdefault(_reason(MetricName.of(name), sides), []).append(name)
+    for reason, names in sorted(by_reason.items()):
+        yield f"No verdict on {wording.listed(names)}: {reason}."
+
+
+def _reason(name: MetricName, sides: Sides) -> str:
+    answers = [items for side in sides.all for model in side.models if (items := model.get((name.task, name.filter)))]
+    if not answers:
+        return "no per-item answers"
+    if any(name.metric in items.values for items in answers):
+        return "the score is not the mean or ratio of the scores of single items, which is what is compared"
+    if any(name.metric in items.labels for items in answers):
+        return "it is computed from all answers at once, and single items have no score to compare"
+    return "single items have no such score"

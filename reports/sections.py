@@ -18,6 +18,7 @@ from reports.forgetting import forgetting_blocks
 from reports.gather import Gathered
 from reports.hyperparameters import hyperparameter_blocks
 from reports.overfitting import overfitting_blocks
+from reports.score_notes import errors_note, interval_note
 from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
@@ -108,12 +109,17 @@ def methods_table(gathered: Gathered, summary: Summary, judgement: Judgement) ->
         rows.append([CONSTANT_ANSWER, *_score_cells(summary.constant[metric]), *costless])
     caption = (
         "Score: mean over seeds ± standard error over items. Spread: standard deviation between seeds, which share "
-        "their items. Interval: both together. Times, speeds and sizes are means over the same runs; memory is their "
-        "largest. Bold: better than every other row by the verdicts below."
+        f"their items. {_interval_note(summary, metric)} Times, speeds and sizes are means over the same runs; memory "
+        "is their largest. Bold: better than every other row by the verdicts below."
     )
     return Table(
         columns, rows, caption, stacks=True, emphasized=frozenset({0} if stands_apart(summary, judgement) else ())
     )
+
+
+def _interval_note(summary: Summary, metric: str) -> str:
+    everything = [*(method.scores for method in summary.methods), summary.baseline, summary.constant]
+    return interval_note([scores[metric] for scores in everything if metric in scores])
 
 
 def _named(method: MethodSummary, gathered: Gathered) -> Cell:
@@ -150,7 +156,8 @@ def _all_scores(gathered: Gathered, summary: Summary) -> Table:
         items = max((one.items for one in found if one is not None), default=0)
         rows.append([f"{metric} {_direction(found)}", f"{items:,}", *(wording.estimated(one) for one in found)])
     split = f"own rows: the {summary.split} split" if "own" in _tasks(gathered) else f"after the {summary.split} phase"
-    caption = f"Every score ± its standard error over items ({split}). ↑ higher is better, ↓ lower is better."
+    note = errors_note([one for _, scores in shown for one in scores.values()])
+    caption = f"Every score ± its standard error over items ({split}).{note} ↑ higher is better, ↓ lower is better."
     return Table(columns, rows, caption, name="scores")
 
 

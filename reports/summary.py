@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from evals.result import EvalResult, Metric
+from reports.contrast import BASE_MODEL
 from reports.gather import Gathered, MethodRecords
-from reports.statistics import Estimate, estimate
+from reports.grouped import constant_errors, grouped_errors
+from reports.run_contrasts import Sides, read_sides, read_validation_sides
+from reports.statistics import Estimate, GroupedError, estimate
 from sweep.config import Split
 from sweep.record import TrainingResult, TrialRecord
 from sweep.spec import StudySpec
 
+Grouped = Mapping[str, GroupedError]
+"""Clustered errors by metric."""
 PREFERRED = ("own/accuracy", "own/exact_match", "own/field_match", "own/normalized_match", "own/loss")
 """The metrics that a reader wants first, where the study maximizes none."""
 
@@ -65,20 +70,21 @@ class Summary:
         return sorted(scored, key=lambda method: _merit(method.scores[metric]), reverse=True)
 
 
-def summarize(gathered: Gathered) -> Summary:
-    """Put a run's methods side by side."""
+def summarize(gathered: Gathered, sides: Sides | None = None) -> Summary:
+    """Put a run's methods side by side; `sides` are the answers on the test split, where they were read already."""
     split: Split = "test" if any(method.scored for method in gathered.methods) else "validation"
     base = gathered.confirm_baseline if split == "test" else gathered.baseline
     evaluation = base.evaluation if base is not None else None
-    methods = [_summarize_method(method, split) for method in gathered.methods]
+    errors = _errors(gathered, split, sides)
+    methods = [_summarize_method(method, split, errors.of(method.name)) for method in gathered.methods]
     constants = next((found.constant for found in _evaluations(base, methods) if found.constant), {})
     metrics = _metrics(gathered.spec, evaluation, methods)
     return Summary(
         split=split,
         metric=next(iter(metrics), None),
         metrics=metrics,
-        baseline={} if evaluation is None else _estimates([evaluation.metrics]),
-        constant=_estimates([constants]),
+        baseline={} if evaluation is None else _estimates([evaluation.metrics], errors.of(BASE_MODEL)),
+        constant=_estimates([constants], errors.of_constant(constants)),
         methods=methods,
         on_device=any(_device_bytes(record) for method in methods for record in method.scored),
     )
@@ -90,7 +96,35 @@ def deciding_metric(spec: StudySpec, available: Sequence[str]) -> str | None:
     return next((name for name in candidates if name in available), next(iter(sorted(available)), None))
 
 
-def _summarize_method(method: MethodRecords, split: Split) -> MethodSummary:
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """Clustered errors by name of a method or of the base model."""
+
+    sides: Sides | None
+
+    def of(self, name: str) -> Grouped:
+        """Those of one side."""
+        found = next((side for side in self.sides.all if side.name == name), None) if self.sides else None
+        if found is None or self.sides is None:
+            return {}
+        return grouped_errors(found, self.sides.reported_by(name))
+
+    def of_constant(self, constants: Mapping[str, Metric]) -> Grouped:
+        """Those of the best constant answer, to the items that the first side was asked."""
+        first = next((side for side in self.sides.all if side.models), None) if self.sides else None
+        return {} if first is None else constant_errors(first, constants)
+
+
+def _errors(gathered: Gathered, split: Split, sides: Sides | None) -> _Errors:
+    """Answers are read for their groups alone: without groups the records say everything."""
+    if gathered.spec.data.group is None:
+        return _Errors(None)
+    if split == "validation":
+        return _Errors(read_validation_sides(gathered))
+    return _Errors(read_sides(gathered) if sides is None else sides)
+
+
+def _summarize_method(method: MethodRecords, split: Split, errors: Grouped) -> MethodSummary:
     best = [method.best] if method.best is not None and method.best.evaluation is not None else []
     scored = list(method.scored) if split == "test" else best
     measured = alone(scored)
@@ -100,10 +134,10 @@ def _summarize_method(method: MethodRecords, split: Split) -> MethodSummary:
         name=method.name,
         records=method,
         scored=scored,
-        scores=_estimates([record.evaluation.metrics for record in scored if record.evaluation is not None]),
+        scores=_estimates([record.evaluation.metrics for record in scored if record.evaluation is not None], errors),
         train_seconds=_mean([record.seconds["train"] for record in measured if "train" in record.seconds]),
         peak_memory_bytes=max(memory, default=None),
-        trainable_share=_mean_of(training, lambda one: one.trainable_parameters / one.total_parameters),
+        trainable_share=_mean_of(training, lambda one: one.trainable_share),
         tokens_per_second=_mean_of(training, lambda one: one.tokens_per_second),
         checkpoint_bytes=_mean_of(training, lambda one: one.checkpoint_bytes),
     )
@@ -114,9 +148,10 @@ def alone(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if record.sharing is None] or list(records)
 
 
-def _estimates(results: Sequence[Mapping[str, Metric]]) -> dict[str, Estimate]:
+def _estimates(results: Sequence[Mapping[str, Metric]], errors: Grouped) -> dict[str, Estimate]:
     names = sorted({name for metrics in results for name in metrics})
-    return {name: estimate([metrics[name] for metrics in results if name in metrics]) for name in names}
+    found = {name: [metrics[name] for metrics in results if name in metrics] for name in names}
+    return {name: estimate(metrics, errors.get(name)) for name, metrics in found.items()}
 
 
 def _metrics(spec: StudySpec, base: EvalResult | None, methods: Sequence[MethodSummary]) -> list[str]:

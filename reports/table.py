@@ -38,10 +38,17 @@ TRIAL_COLUMNS = (
     "tokens_per_second",
     "trainable_parameters",
     "total_parameters",
+    "trainable_share",
+    "training_flops",
     "checkpoint_bytes",
     "peak_host_bytes",
     "peak_device_bytes",
+    "device",
+    "devices",
+    "energy_joules",
+    "lanes",
     "seconds_total",
+    "elapsed_seconds",
     "started_at",
     "config_fingerprint",
 )
@@ -54,7 +61,8 @@ def trials(run: RunDirectory) -> pd.DataFrame:
 
     Columns are `TRIAL_COLUMNS`, then `params.KEY` for each searched key by its dotted name, `metrics.NAME` and
     `metrics.NAME.stderr` for each score, and `seconds.PART` for each timed part. Loss is in nats per token, sizes
-    are in bytes, times in seconds. A column is empty where a trial has no such value.
+    are in bytes, times in seconds; energy, in joules, is empty where the machine did not tell it, and `lanes` where the
+    trial had its device to itself. A column is empty where a trial has no such value.
     """
     gathered = gather(run)
     rows = [_trial_row(record, gathered) for record in gathered.records]
@@ -86,6 +94,7 @@ def items(run: RunDirectory) -> pd.DataFrame:
 
 def _trial_row(record: TrialRecord, gathered: Gathered) -> dict[str, object]:
     config, failure, training, memory = record.config, record.failure, record.training, record.memory
+    device, sharing = record.device, record.sharing
     metrics = {} if record.evaluation is None else record.evaluation.metrics
     objective = metrics.get(gathered.spec.objective.metric)
     row = _identity(record, gathered) | {
@@ -99,12 +108,18 @@ def _trial_row(record: TrialRecord, gathered: Gathered) -> dict[str, object]:
         "objective_stderr": None if objective is None or record.objective is None else objective.stderr,
         "peak_host_bytes": None if memory is None else memory.host_bytes,
         "peak_device_bytes": None if memory is None else memory.device_bytes,
+        "device": None if device is None else device.name,
+        "devices": None if device is None else device.count,
+        "energy_joules": None if device is None else device.energy_joules,
+        "lanes": None if sharing is None else sharing.lanes,
         "seconds_total": record.seconds_total,
+        "elapsed_seconds": record.elapsed_seconds,
         "started_at": record.started_at,
         "config_fingerprint": record.config_fingerprint,
     }
     if training is not None:
         row |= {name: value for name, value in training.model_dump().items() if name in TRIAL_COLUMNS}
+        row |= {"trainable_share": training.trainable_share, "training_flops": training.estimated_flops}
     row |= {f"params.{name}": _cell(value) for name, value in config.params.items()}
     for name, metric in metrics.items():
         row |= {f"metrics.{name}": metric.value, f"metrics.{name}.stderr": metric.stderr}

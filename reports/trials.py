@@ -35,6 +35,8 @@ def trials_table(gathered: Gathered) -> Table:
         "Objective ± its standard error over items, on the validation split. Each method's best trial stands out. A "
         "reused trial proposed a config that had run already, and cost nothing."
     )
+    if gathered.spec.data.group is not None:
+        caption += " These errors take the items for independent, which those of one group are not."
     return Table(columns, rows, caption, emphasized=frozenset(best))
 
 

@@ -102,9 +102,12 @@ class Judgement:
         return (*self.headline, *self.others, *self.parts)
 
 
-def judge_run(gathered: Gathered, headline: str | None) -> Judgement:
-    """Compare a run's methods, base model and best constant answer on everything that the confirm phase scored."""
-    found = contrasts_with_notes(gathered)
+def judge_run(gathered: Gathered, headline: str | None, sides: Sides | None = None) -> Judgement:
+    """Compare a run's methods, base model and best constant answer on everything that the confirm phase scored.
+
+    `sides` are the answers on the test split, where they were read already.
+    """
+    found = contrasts_with_notes(gathered, sides)
     verdicts = judge(found.contrasts, gathered.spec.report, headline)
     whole = [verdict for verdict in verdicts if verdict.contrast.part_of is None]
     return Judgement(

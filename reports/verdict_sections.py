@@ -8,11 +8,13 @@ from reports.equal_budget import SearchCurves, WinnersCurse, search_curves, winn
 from reports.gather import Gathered
 from reports.run_contrasts import pair_again
 from reports.statistics.bootstrap import Resampled, hierarchical_bootstrap
+from reports.statistics.clusters import Replicated
 from reports.summary import Summary
 from reports.verdict import Judgement, Verdict
 from reports.verdict_wording import amount, p_in_words, with_unit
 
 BOOTSTRAP_SEED = 20_260_103
+RESAMPLED_TEST = "paired bootstrap"
 DECIDED = frozenset({"better", "worse"})
 
 
@@ -103,6 +105,11 @@ def _method(gathered: Gathered, summary: Summary, judgement: Judgement) -> str:
         "come from the items, clustered where items share a group, and from training again with other seeds."
     )
     texts = [opening]
+    if any(one.contrast.test.startswith(RESAMPLED_TEST) for one in judgement.all):
+        texts.append(
+            "Macro F1 is no mean over items: it is compared over items drawn anew, the same ones for both sides, whole "
+            "groups where items share one."
+        )
     if judgement.headline:
         texts.append(
             f"The {wording.counted(len(judgement.headline), 'contrast')} on {summary.metric}, which ranks the methods, "
@@ -164,9 +171,10 @@ def _noise_row(verdict: Verdict, resampled: Resampled | None) -> list[str]:
 
 def _resampled(judgement: Judgement, verdict: Verdict) -> Resampled | None:
     paired = pair_again(judgement.sides, verdict.contrast)
-    if paired is None:
+    if paired is None or isinstance(paired.design, Replicated):
+        # The errors of a macro F1 come from resampling already.
         return None
-    return hierarchical_bootstrap(paired.one, paired.other, seed=BOOTSTRAP_SEED, clusters=paired.design.clusters)
+    return hierarchical_bootstrap(paired.one, paired.other, paired.design, seed=BOOTSTRAP_SEED)
 
 
 def _parts(parts: Sequence[Verdict]) -> list[Block]:

@@ -105,6 +105,11 @@ class TrainingResult(Spec):
     """The optimizer as it was resolved on this machine."""
 
     @property
+    def trainable_share(self) -> float:
+        """Trained parameters over all."""
+        return self.trainable_parameters / self.total_parameters
+
+    @property
     def estimated_flops(self) -> float:
         """Floating-point operations of training, estimated: for each token 4 a parameter, and 2 more a trained one.
 

@@ -7,13 +7,15 @@ from reports.statistics.difference import Difference, Models, difference
 from reports.statistics.paired import mcnemar, sign_flip
 from reports.statistics.ratios import linearized
 from reports.statistics.reference import Reference
-from reports.statistics.scores import Estimate, Interval, estimate, overlap, wilson
+from reports.statistics.scores import Estimate, GroupedError, Interval, IntervalKind, estimate, overlap, wilson
 
 __all__ = [
     "Design",
     "Difference",
     "Estimate",
+    "GroupedError",
     "Interval",
+    "IntervalKind",
     "Models",
     "Reference",
     "benjamini_hochberg",

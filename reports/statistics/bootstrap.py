@@ -1,18 +1,22 @@
 """Item noise and seed noise by resampling: a second way to the errors of `reports.statistics.difference`.
 
-A hierarchical bootstrap draws seeds within each side and items (or whole groups of them) across both, since models
-share their items (Davison and Hinkley, Bootstrap Methods and their Application, section 3.8).
+A hierarchical bootstrap draws seeds within each side and items across both, since models share their items (Davison
+and Hinkley, Bootstrap Methods and their Application, section 3.8). Items are drawn as the design has it: each for
+itself, whole groups where items share one, or anew within each stratum where the strata were fixed beforehand.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.clusters import Codes, Floats
+from reports.statistics.clusters import Codes, Design, Floats
 from reports.statistics.difference import Models
 from reports.statistics.scores import Interval
 
 RESAMPLES = 2_000
+BLOCK = 4_000_000
+"""Weights held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +34,20 @@ class Resampled:
 
 
 def hierarchical_bootstrap(
-    one: Models, other: Models, *, seed: int, clusters: Codes | None = None, resamples: int = RESAMPLES
+    one: Models, other: Models, design: Design, *, seed: int, resamples: int = RESAMPLES
 ) -> Resampled:
     """Resample items and seeds, apart and together.
 
-    Drawing from n seeds gives (n - 1) / n of their variance, which with three seeds is far off: deviations are
-    stretched to make up for it.
+    Drawing from n seeds, groups or items gives (n - 1) / n of their variance, which with three seeds is far off:
+    deviations are stretched to make up for it.
     """
     generator = np.random.default_rng(seed)
-    items = _item_shares(one.values.shape[1], clusters, generator, resamples)
+    means = resampled_means(np.concatenate([one.values, other.values]), design, generator, resamples)
+    first, second = means[: one.count], means[one.count :]
     seeds = [_seed_weights(models, generator, resamples) for models in (one, other)]
-    kept = np.full((1, one.values.shape[1]), 1 / one.values.shape[1])
-    of_items = (one.values.mean(axis=0) - other.values.mean(axis=0)) @ items.T
-    of_seeds = _drawn(one, seeds[0], kept) - _drawn(other, seeds[1], kept)
-    of_both = _drawn(one, seeds[0], items) - _drawn(other, seeds[1], items)
+    of_items = first.mean(axis=0) - second.mean(axis=0)
+    of_seeds = seeds[0] @ one.values.mean(axis=1) - seeds[1] @ other.values.mean(axis=1)
+    of_both = (seeds[0] * first.T).sum(axis=1) - (seeds[1] * second.T).sum(axis=1)
     low, high = np.quantile(of_both, (0.025, 0.975))
     return Resampled(
         item_stderr=float(of_items.std(ddof=1)),
@@ -53,13 +57,54 @@ def hierarchical_bootstrap(
     )
 
 
-def _item_shares(items: int, clusters: Codes | None, generator: np.random.Generator, resamples: int) -> Floats:
-    """How much each item counts in each resample; rows add up to 1."""
-    codes = np.arange(items) if clusters is None else clusters
-    groups = int(codes.max()) + 1
-    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)[:, codes].astype(float)
-    shares: Floats = drawn / drawn.sum(axis=1, keepdims=True)
-    return shares
+def resampled_means(values: Floats, design: Design, generator: np.random.Generator, resamples: int) -> Floats:
+    """Mean of each row over items drawn anew, rows by resamples, with the variance that the items have.
+
+    Within strata deviations are stretched one by one (Rao and Wu 1988): small strata would lose most.
+    """
+    items = values.shape[1]
+    centre = values.mean(axis=1, keepdims=True)
+    strata = design.drawn_strata
+    if strata is not None:
+        sizes = np.bincount(strata)
+        stretch = np.sqrt(sizes / (sizes - 1))[strata]
+        blocks = [
+            (values - centre) @ ((drawn - 1) * stretch).T / items
+            for drawn in item_weights(design, items, generator, resamples)
+        ]
+        within: Floats = centre + np.concatenate(blocks, axis=1)
+        return within
+    blocks = [values @ drawn.T / drawn.sum(axis=1) for drawn in item_weights(design, items, generator, resamples)]
+    means: Floats = centre + (np.concatenate(blocks, axis=1) - centre) * stretched(design, items)
+    return means
+
+
+def stretched(design: Design, items: int) -> float:
+    """What a resampled deviation falls short of, where whole units are drawn from all units."""
+    units = items if design.cluster_count is None else design.cluster_count
+    return float(np.sqrt(units / (units - 1)))
+
+
+def item_weights(design: Design, items: int, generator: np.random.Generator, resamples: int) -> Iterator[Floats]:
+    """How often each item is drawn, in blocks of resamples by items."""
+    step = max(1, BLOCK // items)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        if design.drawn_strata is not None:
+            yield _within_strata(design.drawn_strata, generator, count)
+        else:
+            codes: Codes = np.arange(items) if design.clusters is None else design.clusters
+            units = int(codes.max()) + 1
+            yield generator.multinomial(units, np.full(units, 1 / units), size=count)[:, codes].astype(float)
+
+
+def _within_strata(strata: Codes, generator: np.random.Generator, resamples: int) -> Floats:
+    drawn = np.empty((resamples, len(strata)))
+    for stratum in range(int(strata.max()) + 1):
+        places = np.flatnonzero(strata == stratum)
+        size = len(places)
+        drawn[:, places] = generator.multinomial(size, np.full(size, 1 / size), size=resamples)
+    return drawn
 
 
 def _seed_weights(models: Models, generator: np.random.Generator, resamples: int) -> Floats:
@@ -68,10 +113,5 @@ def _seed_weights(models: Models, generator: np.random.Generator, resamples: int
     if not models.is_trained or count == 1:
         return np.full((resamples, count), 1 / count)
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    stretched: Floats = 1 / count + (drawn - 1 / count) * np.sqrt(count / (count - 1))
-    return stretched
-
-
-def _drawn(models: Models, seeds: Floats, items: Floats) -> Floats:
-    drawn: Floats = np.einsum("rs,sr->r", seeds, models.values @ np.broadcast_to(items, (len(seeds), items.shape[1])).T)
-    return drawn
+    widened: Floats = 1 / count + (drawn - 1 / count) * np.sqrt(count / (count - 1))
+    return widened

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 """The group of each item, as a number from 0 on."""
 Correction = Literal["CR0", "CR1", "CR2"]
+SMALLEST_STRATUM = 2
+"""A variance needs two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,13 @@ class Design:
         """Groups; none where items are independent."""
         return None if self.clusters is None else int(self.clusters.max()) + 1
 
+    @property
+    def drawn_strata(self) -> Codes | None:
+        """The strata within which items are drawn; none where groups are, or where a stratum holds a single item."""
+        if self.clusters is not None or self.strata is None or np.bincount(self.strata).min() < SMALLEST_STRATUM:
+            return None
+        return self.strata
+
     def error_of_mean(self, values: Floats) -> MeanError:
         """The error of the mean of these items."""
         if self.clusters is not None and self.cluster_count != len(values):
@@ -56,6 +65,27 @@ class Design:
         if self.strata is not None:
             return stratified_error(values, self.strata)
         return independent_error(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated(Design):
+    """How a score that is no mean over items varies with them: by resampling.
+
+    Values are then no items: each is the score over items drawn anew, moved so that the mean of all is the score as
+    it is. Their variance is the squared error of the score.
+    """
+
+    items: int = 0
+    """Items that were drawn from."""
+    differing: int = 0
+    """Items to which not all models gave the same answer."""
+
+    def error_of_mean(self, values: Floats) -> MeanError:
+        """The error of the score."""
+        units = self.cluster_count
+        if units is None or self.clusters is None or units == self.items:
+            return MeanError(float(values.var(ddof=1)), self.items - 1)
+        return MeanError(float(values.var(ddof=1)), _cluster_df(np.bincount(self.clusters) / self.items))
 
 
 def codes_of(names: list[str]) -> Codes:
@@ -75,7 +105,7 @@ def stratified_error(values: Floats, strata: Codes) -> MeanError:
     as one sample, which can only be too careful.
     """
     sizes = np.bincount(strata)
-    if sizes.min() < 2:  # noqa: PLR2004  (a variance needs two)
+    if sizes.min() < SMALLEST_STRATUM:
         return independent_error(values)
     means = np.bincount(strata, values) / sizes
     within = np.bincount(strata, (values - means[strata]) ** 2) / (sizes - 1)

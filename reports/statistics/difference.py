@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.statistics.clusters import Codes, Design, Floats, MeanError
+from reports.statistics.clusters import Codes, Design, Floats, MeanError, Replicated
 from reports.statistics.paired import mcnemar, sign_flip
 from reports.statistics.reference import Reference
 from reports.statistics.scores import Interval
@@ -32,7 +32,8 @@ class Models:
     """Scores of one side's models on the shared items."""
 
     values: Floats
-    """Models by items; their mean over items is the score. Ratios of sums are linearized."""
+    """Models by items; their mean over items is the score. Ratios of sums are linearized; of scores that are neither
+    there are resamples instead of items."""
     is_trained: bool
     """Whether training again would give another model; not so for a base model."""
 
@@ -97,7 +98,7 @@ def difference(one: Models, other: Models, design: Design, *, is_bounded: bool) 
     error = design.error_of_mean(of_items)
     centre, item_variance = value, error.variance
     if is_bounded:
-        centre, item_variance = _with_two_more(of_items, item_variance)
+        centre, item_variance = _with_two_more(of_items, item_variance, design)
     seeds = seed_error(one, other, design)
     total = item_variance + seeds.variance
     share = seeds.raw / (item_variance + seeds.raw) if seeds.raw > 0 else 0.0
@@ -147,17 +148,23 @@ def _interaction(models: Models, design: Design) -> float:
     return sum(design.error_of_mean(residuals).variance for residuals in own) / (models.count - 1)
 
 
-def _with_two_more(of_items: Floats, variance: float) -> tuple[float, float]:
+def _with_two_more(of_items: Floats, variance: float, design: Design) -> tuple[float, float]:
     """Centre and variance with one more item in each direction, which differs as much as differing items do."""
-    count = len(of_items)
-    differing = of_items[of_items != 0]
-    size = float((differing**2).mean()) if len(differing) else 1.0
-    return float(of_items.sum()) / (count + 2), (count**2 * variance + 2 * size) / (count + 2) ** 2
+    if isinstance(design, Replicated):
+        count, differing = design.items, design.differing
+        size = count**2 * variance / differing if differing else 1.0
+    else:
+        count, unlike = len(of_items), of_items[of_items != 0]
+        size = float((unlike**2).mean()) if len(unlike) else 1.0
+    return float(of_items.mean()) * count / (count + 2), (count**2 * variance + 2 * size) / (count + 2) ** 2
 
 
 def _tested(one: Models, other: Models, design: Design, statistic: float, reference: Reference) -> tuple[float, str]:
     """A p-value of both kinds of noise where a side has several models; else an exact one for these two models."""
-    if one.count > 1 or other.count > 1:
+    is_repeated = one.count > 1 or other.count > 1
+    if isinstance(design, Replicated):
+        return reference.two_sided(statistic), f"paired bootstrap over items{' and seeds' if is_repeated else ''}"
+    if is_repeated:
         return reference.two_sided(statistic), "t over items and seeds"
     first, second = one.values[0], other.values[0]
     if design.clusters is None and _is_binary(first) and _is_binary(second):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from filelock import FileLock, Timeout
 
 from sweep.errors import RunDirectoryError
+from sweep.spec import ReportSpec
 from sweep.store import RunDirectory
 from sweep.tracking.addresses import MAX_MESSAGE_CHARACTERS, brief, split_credentials
 from sweep.tracking.ledger import Ledger, Pending, study_id, tracking_directory
@@ -44,6 +45,7 @@ class Courier:
     connect: Callable[[], "MlflowStore"]
     ledger: Ledger
     say: Say
+    report: ReportSpec | None = None
     store: "MlflowStore | None" = None
     parent: "StudyRun | None" = None
     failing: bool = False
@@ -114,7 +116,7 @@ class Courier:
         record = item.directory.read_record()
         if record is None or self.store is None or self.parent is None:
             return
-        payload = describe(record, item.directory)
+        payload = describe(record, item.directory, self.report)
         fingerprint = record.config_fingerprint
         self.store.log_trial(self.parent, study_id(self.run), item.key, fingerprint, payload)
         self._report_rejected(item.key)
@@ -164,7 +166,16 @@ def _courier(greeting: dict[str, Any], run: RunDirectory, say: Say) -> Courier:
 
         return mlflow_store.connect(uri, artifact_root=root)
 
-    return Courier(run, greeting["study"], greeting["texts"], connect, Ledger(run, greeting["uri"]), say)
+    ledger = Ledger(run, greeting["uri"])
+    return Courier(run, greeting["study"], greeting["texts"], connect, ledger, say, _report_spec(run))
+
+
+def _report_spec(run: RunDirectory) -> ReportSpec | None:
+    """What an hour costs; a study that cannot be read has no price, and its records are delivered all the same."""
+    try:
+        return run.read_study().report
+    except RunDirectoryError:
+        return None
 
 
 def _settle(credentials: dict[str, str], request_seconds: int, retries: int) -> None:

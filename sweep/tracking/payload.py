@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sweep.record import TrialRecord
-from sweep.spec import ParamValue
+from sweep.spec import ParamValue, ReportSpec
 from sweep.store import TrialDirectory
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -23,6 +23,7 @@ MAX_PARAM_CHARACTERS = 6_000
 MAX_TAG_CHARACTERS = 8_000
 MAX_DIGEST_CHARACTERS = 36
 MAX_ARTIFACT_BYTES = 200_000_000
+HOUR_SECONDS = 3600
 
 # A pruned trial was ended on purpose, as an interrupted one was; only what went wrong counts as failed.
 STATUS_OF_STATE: Mapping[str, RunStatus] = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -73,10 +74,10 @@ class Payload:
     artifacts: tuple[Artifact, ...]
 
 
-def describe(record: TrialRecord, directory: TrialDirectory) -> Payload:
-    """Turn a record and the files beside it into what MLflow is told."""
+def describe(record: TrialRecord, directory: TrialDirectory, report: ReportSpec | None = None) -> Payload:
+    """Turn a record and the files beside it into what MLflow is told; `report` has the price of an hour."""
     start_ms = int(record.started_at.timestamp() * 1000)
-    end_ms = start_ms + int(record.seconds_total * 1000)
+    end_ms = start_ms + int(record.elapsed_seconds * 1000)
     artifacts, skipped = _artifacts(directory)
     return Payload(
         name=run_name(record),
@@ -84,7 +85,7 @@ def describe(record: TrialRecord, directory: TrialDirectory) -> Payload:
         start_ms=start_ms,
         end_ms=end_ms,
         params=_params(record),
-        points=(*_step_points(directory.steps, start_ms), *_final_points(record, end_ms)),
+        points=(*_step_points(directory.steps, start_ms), *_final_points(record, end_ms, report)),
         tags=_tags(record) | ({"sweep.skipped_artifacts": ", ".join(skipped)} if skipped else {}),
         data_sets=_data_sets(record),
         artifacts=artifacts,
@@ -168,9 +169,9 @@ def read_steps(steps: Path) -> Iterator[dict[str, float]]:
             }
 
 
-def _final_points(record: TrialRecord, end_ms: int) -> Iterator[Point]:
+def _final_points(record: TrialRecord, end_ms: int, report: ReportSpec | None) -> Iterator[Point]:
     last_step = 0 if record.training is None else record.training.optimizer_steps
-    for key, value in _final_values(record).items():
+    for key, value in (_final_values(record) | _cost_values(record, report)).items():
         if value is not None and not math.isinf(value):
             yield Point(safe_key(key), float(value), end_ms, last_step)
 
@@ -183,9 +184,30 @@ def _final_values(record: TrialRecord) -> dict[str, float | None]:
     if record.training is not None:
         numbers = record.training.model_dump(exclude={"initial_sha256", "final_sha256", "optim"})
         values |= {f"training/{key}": value for key, value in numbers.items()}
+        values |= {
+            "training/trainable_share": record.training.trainable_share,
+            "training/estimated_flops": record.training.estimated_flops,
+            "training/computed_flops": record.training.computed_flops,
+        }
     if record.evaluation is not None:
         for name, metric in record.evaluation.metrics.items():
             values |= {name: metric.value, f"{name}.stderr": metric.stderr}
+    return values
+
+
+def _cost_values(record: TrialRecord, report: ReportSpec | None) -> dict[str, float | None]:
+    """Energy, where the machine told it, and money, where an hour has a price: each with its unit in the name."""
+    device, sharing = record.device, record.sharing
+    values: dict[str, float | None] = {"elapsed_seconds": record.elapsed_seconds}
+    if device is not None:
+        values |= {"device/energy_joules": device.energy_joules, "device/count": device.count}
+    if sharing is not None:
+        values |= {"sharing/lanes": sharing.lanes}
+    if report is not None and report.price_per_hour is not None and record.was_run:
+        price_per_second = report.price_per_hour / HOUR_SECONDS * (1 if device is None else device.count)
+        values |= {f"cost/trial_{report.currency}": record.seconds_total * price_per_second}
+        if "train" in record.seconds:
+            values |= {f"cost/train_{report.currency}": record.seconds["train"] * price_per_second}
     return values
 
 

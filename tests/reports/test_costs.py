@@ -1,19 +1,23 @@
 """What methods cost, which ones no other betters, and what is recommended under limits."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from reports import render
 from reports.contrast import Contrast
 from reports.cost_section import beside_quality
 from reports.costs import cost_blocks, costs
-from reports.document import Paragraph, Table
+from reports.csv_files import costs_table
+from reports.document import Paragraph, Table, text_of
 from reports.gather import Gathered, gather
 from reports.recommendation import Dominated, dominance_sentences, front, recommendation_blocks
 from reports.run_contrasts import contrasts
 from reports.summary import Summary, summarize
-from sweep.record import Memory
+from sweep.record import DeviceUse, Memory, Sharing
 from sweep.spec import ReportSpec, StudySpec, WithinSpec
 from sweep.store import RunDirectory, write_record
 
@@ -73,12 +77,77 @@ def test_without_a_price_there_is_no_cost_and_the_report_says_how_to_name_one(
     assert any(isinstance(block, Paragraph) and "report.price_per_hour" in block.text for block in blocks)
 
 
-def test_energy_has_no_column_where_no_machine_tells_it(priced: Callable[..., Gathered]) -> None:
+def cells(table: Table, title: str) -> list[str]:
+    place = [column.title for column in table.columns].index(title)
+    return [text_of(row[place]) for row in table.rows]
+
+
+def test_energy_that_no_machine_tells_is_said_to_be_so_and_not_to_be_0(priced: Callable[..., Gathered]) -> None:
     gathered = priced(price_per_hour=1.0)
     tables = [block for block in cost_blocks(gathered, summarize(gathered)) if isinstance(block, Table)]
 
-    assert len(tables) == 2
-    assert all("energy" not in [column.title for column in table.columns] for table in tables)
+    assert [cells(table, "energy") for table in tables] == [["not told"] * 3] * 2
+    assert "this machine's counters could not be read" in tables[0].caption
+    csv = costs_table(costs(gathered, summarize(gathered)), summarize(gathered), gathered.spec.report)
+    assert csv["energy_joules"].isna().all()
+
+
+def test_energy_is_the_mean_of_the_runs_that_had_the_device_to_themselves(priced: Callable[..., Gathered]) -> None:
+    gathered = priced()
+    told = [(1, 7_200.0, None), (2, 3_600.0, None), (3, 36_000.0, Sharing(lanes=2.0, elapsed_seconds=9.0))]
+    for number, joules, sharing in told:
+        directory = gathered.run.confirm_trial("lora", number)
+        record = directory.read_record()
+        assert record is not None
+        use = DeviceUse(kind="cuda", name="Toy GPU", energy_joules=joules, energy_source="nvml")
+        write_record(directory, record.model_copy(update={"device": use, "sharing": sharing}))
+    again = gather(gathered.run)
+    runs, _ = [block for block in cost_blocks(again, summarize(again)) if isinstance(block, Table)]
+
+    assert cells(runs, "energy") == ["1.5 Wh", "not told", "not told"]
+    assert costs(again, summarize(again))[0].energy_joules == pytest.approx(5_400)
+    assert "whatever else ran on the device included" in runs.caption
+
+
+def test_training_operations_are_those_of_the_records(priced: Callable[..., Gathered]) -> None:
+    gathered = priced()
+    lora, _, full = costs(gathered, summarize(gathered))
+
+    assert lora.training_flops == pytest.approx(48_000 * (4 * 139_399_488 + 2 * 4_884_480))
+    assert full.training_flops == pytest.approx(48_000 * 6 * 134_515_008)
+    runs = cost_blocks(gathered, summarize(gathered))[0]
+    assert isinstance(runs, Table)
+    assert cells(runs, "training FLOPs") == ["2.7e13", "2.7e13", "3.9e13"]
+
+
+def test_every_form_of_the_report_has_every_cost_with_its_unit(priced: Callable[..., Gathered]) -> None:
+    gathered = priced(price_per_hour=10.0, currency="EUR")
+    report = render.build(gathered.run).parent
+
+    wanted = ("6 min 0 s", "1.00 EUR", "30 GB", "3.5 %", "tokens/s", "19.6 MB", "2.7e13", "not told")
+    page, text = ((report / name).read_text("utf-8") for name in ("index.html", "report.md"))
+    for cost in wanted:
+        assert cost in page
+        assert cost in text
+        assert cost.replace("%", r"\%") in (report / "tables" / "costs.tex").read_text("utf-8")
+    assert "not told" in (report / "tables" / "search_costs.tex").read_text("utf-8")
+    row = pd.read_csv(report / "tables" / "costs.csv").set_index("method").loc["lora"]
+    [numbers, *_] = json.loads((report / "report.json").read_text("utf-8"))["costs"]
+    for name, value in {
+        "train_seconds": 360.0,
+        "train_price": 1.0,
+        "peak_memory_bytes": 30 * GB,
+        "trainable_share": 4_884_480 / 139_399_488,
+        "tokens_per_second": 214.6,
+        "checkpoint_bytes": 19_560_000,
+        "training_flops": 48_000 * (4 * 139_399_488 + 2 * 4_884_480),
+        "search_device_seconds": 6 * 280.5,
+        "search_price": 6 * 280.5 / 360,
+    }.items():
+        assert row[name] == pytest.approx(value)
+        assert numbers[name] == pytest.approx(value)
+    assert (row["currency"], numbers["currency"]) == ("EUR", "EUR")
+    assert numbers["energy_joules"] is None
 
 
 def test_the_front_holds_what_no_other_betters_at_no_more_cost() -> None:

@@ -56,7 +56,7 @@ def test_a_table_with_anything_in_it_compiles(tmp_path: Path) -> None:
 @with_engine
 def test_the_tables_of_a_report_compile_within_the_page(finished_run: RunDirectory, tmp_path: Path) -> None:
     tables = sorted((render.build(finished_run).parent / "tables").glob("*.tex"))
-    assert [path.stem for path in tables] == ["costs", "methods", "scores"]
+    assert [path.stem for path in tables] == ["costs", "methods", "scores", "search_costs"]
 
     log = compiled("\n".join(f"\\input{{{path}}}" for path in tables), tmp_path)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from reported_run import base_record, build_run, toy_study
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -14,7 +15,6 @@ from sweep.plan.ranges import Range
 from sweep.plan.result import Detectable, PhaseWork, ScoringWork, StudyPlan
 from sweep.spec import StudySpec
 from sweep.store import write_record
-from tests.reports.conftest import base_record, build_run, toy_study
 
 NONE = Range.exactly(0)
 SPEC = toy_study()

@@ -123,14 +123,14 @@ def test_the_bootstrap_is_a_second_way_to_both_errors() -> None:
     sides = [models(side(rng, difficulty + offset, 5, seed=0.2, own=0.05)) for offset in (np.zeros(300), persistent)]
 
     found = difference(*sides, Design(clusters=clusters), is_bounded=False)
-    resampled = hierarchical_bootstrap(*sides, seed=0, clusters=clusters)
+    resampled = hierarchical_bootstrap(*sides, Design(clusters=clusters), seed=0)
 
     assert resampled.item_stderr == pytest.approx(found.item_stderr, rel=0.06)
     assert resampled.seed_stderr == pytest.approx(found.seed_stderr, rel=0.06)
     assert resampled.stderr == pytest.approx(found.stderr, rel=0.06)
-    unclustered = hierarchical_bootstrap(*sides, seed=0)
+    unclustered = hierarchical_bootstrap(*sides, Design(), seed=0)
     assert unclustered.item_stderr < 0.6 * resampled.item_stderr
-    assert hierarchical_bootstrap(*sides, seed=0, clusters=clusters) == resampled
+    assert hierarchical_bootstrap(*sides, Design(clusters=clusters), seed=0) == resampled
 
 
 @pytest.mark.parametrize("kind", ["right or wrong", "in groups", "loss per token"])

@@ -1,0 +1,101 @@
+"""What MLflow is told of a trial's cost: each with its unit in its name, and nothing where nothing was told."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.spec import ModelSpec
+from sweep.config import configure
+from sweep.record import DeviceUse, Memory, Sharing, TrainingResult, TrialRecord
+from sweep.spec import DataSpec, MethodSpec, PeftSpec, ReportSpec, StudySpec, TrainingSpec
+from sweep.store import RunDirectory
+from sweep.tracking.payload import Payload, describe
+
+GPU = DeviceUse(kind="cuda", name="Toy GPU", count=2, energy_joules=5_000.0, energy_source="nvml")
+
+
+def told(report: ReportSpec | None = None, **changes: Any) -> Payload:
+    spec = StudySpec(
+        name="tickets",
+        model=ModelSpec(model_name_or_path="toy"),
+        data=DataSpec(train="tickets.jsonl"),
+        methods={"lora": MethodSpec(kind="lora", peft=PeftSpec(), training=TrainingSpec())},
+    )
+    config = configure(spec, "lora", {}, phase="search", number=0, seed=7, data_root=Path("data"))
+    training = TrainingResult(
+        optimizer_steps=12,
+        train_loss=1.0,
+        validation_loss=0.5,
+        tokens=1_000,
+        tokens_per_second=100.0,
+        positions=1_500,
+        trainable_parameters=10,
+        total_parameters=1_000,
+        checkpoint_bytes=4,
+        initial_sha256="a" * 64,
+        final_sha256="b" * 64,
+        optim="adamw_torch",
+    )
+    values = {
+        "config": config,
+        "config_fingerprint": config.fingerprint(),
+        "state": "COMPLETE",
+        "training": training,
+        "seconds": {"train": 90.0},
+        "memory": Memory(host_bytes=1_000, device_bytes=2_000),
+        "device": GPU,
+        "started_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "seconds_total": 180.0,
+    }
+    record = TrialRecord.model_validate(values | changes)
+    return describe(record, RunDirectory(Path("nowhere")).search_trial("lora", 0), report)
+
+
+def metrics(payload: Payload) -> dict[str, float]:
+    return {point.key: point.value for point in payload.points}
+
+
+def test_every_cost_is_a_metric_with_its_unit_in_its_name() -> None:
+    found = metrics(told(ReportSpec(price_per_hour=4.0, currency="EUR")))
+
+    wanted = {
+        "device/energy_joules": 5_000.0,
+        "training/tokens_per_second": 100.0,
+        "training/estimated_flops": 1_000 * (4 * 1_000 + 2 * 10),
+        "training/computed_flops": 1_500 * (4 * 1_000 + 2 * 10),
+        "training/trainable_share": 0.01,
+        "training/checkpoint_bytes": 4,
+        "memory/device_bytes": 2_000,
+        "memory/host_bytes": 1_000,
+        "seconds/train": 90.0,
+        "seconds_total": 180.0,
+        # Two devices were held.
+        "cost/train_EUR": 90 / 3600 * 4 * 2,
+        "cost/trial_EUR": 180 / 3600 * 4 * 2,
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+
+
+def test_what_the_machine_did_not_tell_and_what_has_no_price_is_left_out() -> None:
+    found = metrics(told(ReportSpec(), device=DeviceUse(kind="cpu", name="Toy CPU")))
+
+    assert "device/energy_joules" not in found
+    assert not [name for name in found if name.startswith("cost/")]
+    assert not [name for name in metrics(told()) if name.startswith("cost/")]
+
+
+def test_a_reused_trial_costs_nothing_again() -> None:
+    assert not [name for name in metrics(told(ReportSpec(price_per_hour=4.0), reused_from=1)) if "cost" in name]
+
+
+def test_a_trial_that_shared_its_device_says_so_and_ends_when_it_ended() -> None:
+    payload = told(sharing=Sharing(lanes=4.0, elapsed_seconds=700.0))
+
+    assert metrics(payload)["sharing/lanes"] == 4.0
+    assert metrics(payload)["elapsed_seconds"] == 700.0
+    assert payload.end_ms - payload.start_ms == 700_000
+    alone = told()
+    assert "sharing/lanes" not in metrics(alone)
+    assert alone.end_ms - alone.start_ms == 180_000
