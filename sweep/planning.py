@@ -33,6 +33,7 @@ def plan_study(  # noqa: PLR0913
     """
     from reports.plan import detectable_differences
     from sweep.plan import study
+    from sweep.study.seating import seatings
 
     data_root, cache = data_root.resolve(), (cache or DEFAULT_CACHE.expanduser()).resolve()
     basis = study.read_basis(spec, data_root=data_root, cache=cache, devices=devices, model_config=model_config)
@@ -42,7 +43,7 @@ def plan_study(  # noqa: PLR0913
 
         first = devices[0] if devices else None
         probed = run_probe(spec, data_root=data_root, cache=cache, device=first, on_event=on_event)
-    plan = study.plan_study(spec, basis, runs=runs, probed=probed)
+    plan = study.plan_study(spec, basis, runs=runs, probed=probed, seating=seatings(spec, study.facts_of(basis)))
     return replace(plan, detectable=tuple(detectable_differences(spec, plan, runs / spec.name)))
 
 
@@ -54,10 +55,11 @@ def plan_run(path: Path, *, cache: Path | None = None, model_config: Path | None
     from reports.plan import detectable_differences
     from sweep.plan import study
     from sweep.plan.check import check_memory
+    from sweep.study.seating import seatings
 
     run = RunDirectory(path.resolve())
     spec = run.read_study()
     basis = study.basis_of_run(run, cache=(cache or DEFAULT_CACHE.expanduser()).resolve(), model_config=model_config)
-    plan = study.plan_study(spec, basis, runs=run.path.parent)
+    plan = study.plan_study(spec, basis, runs=run.path.parent, seating=seatings(spec, study.facts_of(basis)))
     checks = check_memory(run, basis.shape, basis.train)
     return replace(plan, checks=tuple(checks), detectable=tuple(detectable_differences(spec, plan, run.path)))

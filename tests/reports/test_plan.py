@@ -21,7 +21,7 @@ SPEC = toy_study()
 
 
 def plan_of(items: Mapping[str, int | None], *, phase: str = "confirm") -> StudyPlan:
-    work = PhaseWork(phase, None, 1, NONE, NONE, NONE, Range.exactly(1), ScoringWork(items))
+    work = PhaseWork(phase, None, Range.exactly(1), NONE, NONE, NONE, NONE, Range.exactly(1), ScoringWork(items))
     return StudyPlan("tickets", "toy", 1, (), {}, (work,), (), ())
 
 
