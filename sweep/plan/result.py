@@ -24,9 +24,8 @@ class ScoringWork:
     """Tokens of the user's own rows that are read, shared beginnings counted each time."""
     written_tokens: Range = field(default_factory=lambda: Range.exactly(0))
     """Tokens that answers to them take."""
-
-    def __mul__(self, factor: float) -> "ScoringWork":
-        return ScoringWork(self.items, self.read_tokens * factor, self.written_tokens * factor)
+    loss_only: tuple[str, ...] = ()
+    """Tasks that no answer is graded of, so that only a loss per token comes out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evals.spec import GENERAL_TEXT, RENDERED_TASKS, TaskSpec
+from evals.spec import GENERAL_TEXT, OWN, RENDERED_TASKS, TaskSpec
 from evals.tasks.paragraphs import read_paragraphs
 from sweep import space
 from sweep.data.prepared import Manifest
@@ -98,7 +98,12 @@ def scoring_work(
     """What it takes to score one model on tasks."""
     items = {task.task: _items(task, spec, rows.rows, known_items) for task in tasks}
     own = [_own_tokens(task, spec, rows, manifest) for task in tasks if task.task in RENDERED_TASKS]
-    return ScoringWork(items, total(read for read, _ in own), total(written for _, written in own))
+    return ScoringWork(
+        items,
+        total(read for read, _ in own),
+        total(written for _, written in own),
+        tuple(task.task for task in tasks if _gives_only_a_loss(task, manifest)),
+    )
 
 
 def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int | None:
@@ -220,13 +225,24 @@ def _items(task: TaskSpec, spec: StudySpec, rows: int, known: Mapping[str, int])
     return known.get(task.task) if listed is None else listed
 
 
+def _gives_only_a_loss(task: TaskSpec, manifest: Manifest) -> bool:
+    if task.task != OWN:
+        return task.task == GENERAL_TEXT
+    is_graded = task.generate and (manifest.answer != "none" or manifest.grader is not None)
+    return not is_graded and not _ranked_labels(manifest)
+
+
+def _ranked_labels(manifest: Manifest) -> int:
+    """Labels that are ranked by likelihood."""
+    ranked = manifest.answer == "label" and manifest.label_by == "likelihood"
+    return len(manifest.labels) if ranked and len(manifest.labels) <= MAX_RANKED_LABELS else 0
+
+
 def _own_tokens(task: TaskSpec, spec: StudySpec, rows: RowLengths, manifest: Manifest) -> tuple[Range, Range]:
     """Tokens that are read and written for the user's own rows: likelihoods, and answers where they are generated."""
     share = limited(rows.rows, task.limit) / rows.rows if rows.rows else 0.0
     asked = share * rows.rows
-    ranked = manifest.answer == "label" and manifest.label_by == "likelihood"
-    labels = len(manifest.labels) if ranked and len(manifest.labels) <= MAX_RANKED_LABELS else 0
-    read = share * rows.tokens * (1 + labels)
+    read = share * rows.tokens * (1 + _ranked_labels(manifest))
     if not task.generate or (manifest.answer == "none" and manifest.grader is None):
         return Range.exactly(read), Range.exactly(0)
     most = asked * (spec.evaluation.scoring.max_new_tokens or manifest.max_new_tokens)
