@@ -33,10 +33,14 @@ class Power:
     correlation: float = CORRELATION
     seed_sd: float = 0.0
     """Standard deviation of a score between seeds."""
+    paired_variance: float | None = None
+    """Of the paired difference of one item, where it was measured."""
 
     @property
     def item_variance(self) -> float:
         """Of the paired difference of one item."""
+        if self.paired_variance is not None:
+            return self.paired_variance
         return 2 * self.variance * (1 - self.correlation)
 
     @property

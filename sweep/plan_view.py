@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.plan.ranges import Range
-from sweep.plan.result import Detectable, Fit, PhaseWork, StudyPlan
+from sweep.plan.result import Detectable, Fit, PhaseWork, Seating, StudyPlan
 
 GIGABYTE = 10**9
 SMALL = 0.1
@@ -48,6 +48,8 @@ def _parts(plan: StudyPlan) -> Iterator[RenderableType]:
         yield work_table(plan.work)
     yield memory_table(plan)
     yield fit_table(plan)
+    if plan.seating:
+        yield seating_table(plan.seating)
     if plan.timed_from is not None:
         yield hours_table(plan)
     if plan.detectable:
@@ -66,11 +68,11 @@ def work_table(work: Sequence[PhaseWork]) -> Table:
         table.add_row(
             part.phase,
             _method(part.method),
-            str(part.trials),
+            _trials(part),
             _spread(part.steps),
-            _spread(part.train_tokens),
-            _spread(_scored(part.scored, part.scoring.read_tokens) + part.validation_tokens),
-            _spread(_scored(part.scored, part.scoring.written_tokens)),
+            f"{_spread(part.trial_tokens)} each" if part.train_tokens is None else _spread(part.train_tokens),
+            _read(part),
+            "not known" if part.scored is None else _spread(part.scored.times(part.scoring.written_tokens)),
             escape(", ".join(f"{_items(items)} {task}" for task, items in part.scoring.items.items())),
         )
     return table
@@ -108,6 +110,45 @@ def fit_table(plan: StudyPlan) -> Table:
             escape(fit.advice or ("" if fit.fit in {"fits", "likely"} else "nothing that was tried")),
         )
     return table
+
+
+def seating_table(rows: Sequence[Seating]) -> Table:
+    """Which trials are trained together, how many at the same time, and what that saves."""
+    remarks = ("not more because", "alone because", "gain")
+    table = _table("Trained together over one base model", ("phase", "method"), ("at a time", "alone"), remarks)
+    for row in rows:
+        is_shared = row.seats.high > 1
+        table.add_row(
+            row.phase,
+            escape(row.method),
+            _seats(row.seats) if is_shared else "",
+            f"{100 * row.alone:.0f} %",
+            escape(_bound(row)) if is_shared else "",
+            escape("; ".join(row.reasons)),
+            _saved(row) if is_shared else "",
+        )
+    return table
+
+
+def _seats(seats: Range) -> str:
+    low, high = round(seats.low), round(seats.high)
+    return str(high) if low == high else f"{low} to {high}"
+
+
+def _bound(row: Seating) -> str:
+    return row.bound if row.bases == 1 else f"{row.bound}; {row.bases} base models by what is searched"
+
+
+def _saved(row: Seating) -> str:
+    """Of the hours, where it was measured."""
+    if row.time_ratio is None:
+        return "measured while it runs"
+    together, alone = row.measured
+    told = f"a token takes {100 * row.time_ratio:.0f} % of its time alone ({together} trials against {alone})"
+    if row.saved_hours is None:
+        return told
+    saved = "costs" if row.saved_hours < 0 else "saves"
+    return f"{told}: {saved} {_short(abs(row.saved_hours))} hours"
 
 
 def hours_table(plan: StudyPlan) -> Table:
@@ -165,8 +206,14 @@ def _method(name: str | None) -> str:
     return "base model" if name is None else escape(name)
 
 
-def _scored(times: Range, each: Range) -> Range:
-    return Range(times.low * each.low, times.expected * each.expected, times.high * each.high)
+def _trials(part: PhaseWork) -> str:
+    return "not known" if part.trials is None else _spread(part.trials)
+
+
+def _read(part: PhaseWork) -> str:
+    if part.scored is None or part.validation_tokens is None:
+        return "not known"
+    return _spread(part.scored.times(part.scoring.read_tokens) + part.validation_tokens)
 
 
 def _items(items: int | None) -> str:

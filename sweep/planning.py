@@ -31,8 +31,8 @@ def plan_study(  # noqa: PLR0913
     Hours come from earlier runs of the same model below `runs`, or from a `probe` that trains and scores each method
     briefly. `model_config` is a config.json to read where the model is not at hand. Raises ModelError and DataError.
     """
-    from reports.plan import detectable_differences
     from sweep.plan import study
+    from sweep.study.seating import seatings
 
     data_root, cache = data_root.resolve(), (cache or DEFAULT_CACHE.expanduser()).resolve()
     basis = study.read_basis(spec, data_root=data_root, cache=cache, devices=devices, model_config=model_config)
@@ -42,8 +42,8 @@ def plan_study(  # noqa: PLR0913
 
         first = devices[0] if devices else None
         probed = run_probe(spec, data_root=data_root, cache=cache, device=first, on_event=on_event)
-    plan = study.plan_study(spec, basis, runs=runs, probed=probed)
-    return replace(plan, detectable=tuple(detectable_differences(spec, plan, runs / spec.name)))
+    plan = study.plan_study(spec, basis, runs=runs, probed=probed, seating=seatings(spec, study.facts_of(basis)))
+    return _with_differences(spec, plan, runs / spec.name)
 
 
 def plan_run(path: Path, *, cache: Path | None = None, model_config: Path | None = None) -> "StudyPlan":
@@ -51,13 +51,20 @@ def plan_run(path: Path, *, cache: Path | None = None, model_config: Path | None
 
     Raises RunDirectoryError where there is no run, ModelError where the model's configuration is not to be had.
     """
-    from reports.plan import detectable_differences
     from sweep.plan import study
     from sweep.plan.check import check_memory
+    from sweep.study.seating import seatings
 
     run = RunDirectory(path.resolve())
     spec = run.read_study()
     basis = study.basis_of_run(run, cache=(cache or DEFAULT_CACHE.expanduser()).resolve(), model_config=model_config)
-    plan = study.plan_study(spec, basis, runs=run.path.parent)
+    plan = study.plan_study(spec, basis, runs=run.path.parent, seating=seatings(spec, study.facts_of(basis)))
     checks = check_memory(run, basis.shape, basis.train)
-    return replace(plan, checks=tuple(checks), detectable=tuple(detectable_differences(spec, plan, run.path)))
+    return _with_differences(spec, replace(plan, checks=tuple(checks)), run.path)
+
+
+def _with_differences(spec: StudySpec, plan: "StudyPlan", run: Path) -> "StudyPlan":
+    from reports.plan import detectable_differences, unknown_differences
+
+    found = detectable_differences(spec, plan, run)
+    return replace(plan, detectable=tuple(found), missing=(*plan.missing, *unknown_differences(plan, found)))

@@ -12,7 +12,7 @@ from statistics import median
 from evals.spec import RENDERED_TASKS, ModelSpec, TaskSpec
 from sweep.errors import RunDirectoryError
 from sweep.method_rules import is_four_bit
-from sweep.plan.ranges import Range
+from sweep.plan.ranges import Range, total
 from sweep.plan.result import PhaseHours, PhaseWork
 from sweep.record import TrialRecord
 from sweep.shape import Device
@@ -72,7 +72,7 @@ def rates_of(
 
     `validation_tokens` is the length of validation splits by their fingerprint.
     """
-    alike = [record for record in records if _alike(record.config.method_spec, method)]
+    alike = [record for record in records if are_alike(record.config.method_spec, method)]
     if not alike:
         return None
     train = [1 / r.training.tokens_per_second for r in alike if r.training and r.training.tokens_per_second > 0]
@@ -112,8 +112,9 @@ def items_scored(record: TrialRecord) -> dict[str, int]:
 
 def phase_hours(work: PhaseWork, tasks: Sequence[TaskSpec], rates: Rates | None) -> PhaseHours:
     """Time that a method's phase takes on one device."""
-    if rates is None or (work.train_tokens.high > 0 and rates.train_token is None):
-        return PhaseHours(work.phase, work.method, None, tuple(work.scoring.items))
+    unknown = PhaseHours(work.phase, work.method, None, tuple(work.scoring.items))
+    if rates is None or (work.trial_tokens.high > 0 and rates.train_token is None):
+        return unknown
     train = rates.train_token or 0.0
     read = rates.read_token or train * FORWARD_SHARE
     scoring, untimed = 0.0, []
@@ -126,18 +127,22 @@ def phase_hours(work: PhaseWork, tasks: Sequence[TaskSpec], rates: Rates | None)
         else:
             scoring += items * rates.items[task.task]
     seconds = _sum(work, train=train, read=read, scoring=scoring, fixed=rates.fixed)
+    if seconds is None:
+        return unknown
     low, high = VARIES
     hours = Range(seconds.low * low / HOUR, seconds.expected / HOUR, seconds.high * high / HOUR)
     return PhaseHours(work.phase, work.method, hours, tuple(untimed))
 
 
-def _sum(work: PhaseWork, *, train: float, read: float, scoring: float, fixed: float) -> Range:
-    return (
-        work.train_tokens * train
-        + work.validation_tokens * read
-        + work.scored * scoring
-        + Range.exactly(work.trials * fixed)
+def _sum(work: PhaseWork, *, train: float, read: float, scoring: float, fixed: float) -> Range | None:
+    parts = (
+        (work.train_tokens, train),
+        (work.validation_tokens, read),
+        (work.scored, scoring),
+        (work.trials, fixed),
     )
+    known = [amount * seconds for amount, seconds in parts if amount is not None]
+    return total(known) if len(known) == len(parts) else None
 
 
 def _generates(task: TaskSpec) -> bool:
@@ -149,7 +154,7 @@ def _same_model(one: ModelSpec, other: ModelSpec) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
-def _alike(one: MethodSpec | None, other: MethodSpec | None) -> bool:
+def are_alike(one: MethodSpec | None, other: MethodSpec | None) -> bool:
     """Whether two methods take about the same time for a token."""
     if one is None or other is None:
         return one is other

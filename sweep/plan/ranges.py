@@ -22,6 +22,16 @@ class Range:
         """A number that is known."""
         return cls(value, value, value)
 
+    @classmethod
+    def across(cls, one: float, expected: float, other: float) -> Self:
+        """Between two ends in whichever order, with an expected value that rounding may have put outside."""
+        low, high = sorted((one, other))
+        return cls(low, min(max(expected, low), high), high)
+
+    def times(self, other: "Range") -> "Range":
+        """A product of amounts that are not negative."""
+        return Range(self.low * other.low, self.expected * other.expected, self.high * other.high)
+
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
 

@@ -24,9 +24,8 @@ class ScoringWork:
     """Tokens of the user's own rows that are read, shared beginnings counted each time."""
     written_tokens: Range = field(default_factory=lambda: Range.exactly(0))
     """Tokens that answers to them take."""
-
-    def __mul__(self, factor: float) -> "ScoringWork":
-        return ScoringWork(self.items, self.read_tokens * factor, self.written_tokens * factor)
+    loss_only: tuple[str, ...] = ()
+    """Tasks that no answer is graded of, so that only a loss per token comes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +35,19 @@ class PhaseWork:
     phase: str
     method: str | None
     """None for the base model."""
-    trials: int
-    """Trials: at most, or as many as a budget in tokens is expected to hold."""
+    trials: Range | None
+    """Trials that are run, or as many as a budget in tokens or hours is expected to hold; none where hours alone bound
+    them and nothing tells how long one takes."""
     steps: Range
     """Optimizer steps of one trial."""
-    train_tokens: Range
-    """Tokens that all trials together train on."""
-    validation_tokens: Range
-    """Tokens read for validation losses."""
-    scored: Range
-    """Times that a model is scored."""
+    trial_tokens: Range
+    """Tokens that one trial trains on, run to its end."""
+    train_tokens: Range | None
+    """Tokens that all trials together train on; none where their number is not known."""
+    validation_tokens: Range | None
+    """Tokens read for validation losses; none as above."""
+    scored: Range | None
+    """Times that a model is scored; none as above."""
     scoring: ScoringWork
     """What one scoring takes."""
 
@@ -84,6 +86,31 @@ class PhaseHours:
     """Of one device; none where it is not known."""
     untimed: tuple[str, ...] = ()
     """Tasks whose time is not in it, because nothing tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Which of a method's trials are trained together in one phase, and how many at the same time."""
+
+    phase: str
+    method: str
+    seats: Range
+    """Trials at the same time, at most: of the configs that need most memory, of one in the middle, of those that need
+    least. 1 where all are run alone."""
+    bound: str
+    """What keeps it from being more."""
+    alone: float
+    """Share of the trials that are run alone, as far as all configs of the space are equally often."""
+    reasons: tuple[str, ...] = ()
+    """Why these are."""
+    bases: int = 1
+    """Base models that differ, by what the search chooses: trials share one of them."""
+    time_ratio: float | None = None
+    """Seconds that a token took together, as a share of what it took alone; none where that was not measured."""
+    measured: tuple[int, int] = (0, 0)
+    """Trials that tell it: together and alone."""
+    saved_hours: float | None = None
+    """What being trained together saves of the phase's hours, as expected; less than 0 where it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +163,8 @@ class StudyPlan:
     work: tuple[PhaseWork, ...]
     memory: tuple[MethodMemory, ...]
     fits: tuple[DeviceFit, ...]
+    seating: tuple[Seating, ...] = ()
+    """What is trained together, by phase and method."""
     hours: tuple[PhaseHours, ...] = ()
     timed_from: str | None = None
     """What the hours are derived from; none where they are not known."""

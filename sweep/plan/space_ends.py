@@ -58,7 +58,7 @@ def spread(
         for name, dimension in space.for_method(spec, method).items()
         if name.removeprefix(f"methods.{method}.") in keys
     }
-    amounts = [amount(config) for config in _configs(own, method, searched)] or [amount(own)]
+    amounts = [amount(config) for config in configs(own, method, searched)] or [amount(own)]
     mean = sum(amounts) / len(amounts)
     if math.prod(map(len, searched.values())) > MOST_POINTS:
         # The least and the most may be among those that were left out.
@@ -88,7 +88,8 @@ def filled(own: MethodSpec, method: str, params: Mapping[str, ParamValue]) -> Me
         return None
 
 
-def _configs(own: MethodSpec, method: str, searched: Mapping[str, tuple[ParamValue, ...]]) -> Iterator[MethodSpec]:
+def configs(own: MethodSpec, method: str, searched: Mapping[str, tuple[ParamValue, ...]]) -> Iterator[MethodSpec]:
+    """The method with every combination of values, or as many at equal distances; without those that do not go."""
     count = math.prod(len(values) for values in searched.values())
     # The first and the last, and as many between them at equal distances, where there are too many.
     taken = range(count) if count <= MOST_POINTS else [_spaced(place, count) for place in range(MOST_POINTS)]

@@ -10,19 +10,17 @@ from pathlib import Path
 
 from evals.errors import ModelError
 from evals.models.source import local_model
-from evals.spec import TaskSpec
 from sweep.data.prepared import PreparedData
 from sweep.errors import DataError
 from sweep.plan.check import prepared_of
 from sweep.plan.devices import devices as find_devices
 from sweep.plan.fit import UNKNOWN_ROWS, device_fit, method_memory
-from sweep.plan.hours import Rates, earlier_records, item_seconds, items_scored, phase_hours, rates_of
+from sweep.plan.hours import earlier_records
 from sweep.plan.lengths import prepare_rows, row_lengths
-from sweep.plan.result import PhaseHours, PhaseWork, StudyPlan
-from sweep.plan.work import study_work
+from sweep.plan.result import Seating, StudyPlan
+from sweep.plan.schedule import Schedule, is_measured, notes, schedule
 from sweep.record import TrialRecord
-from sweep.selection import tasks_of
-from sweep.shape import Device, ModelShape, RowLengths
+from sweep.shape import Device, Facts, ModelShape, RowLengths
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 
@@ -30,6 +28,10 @@ PRUNING = (
     "Expected under the pruner: the median rule ends half of what it may judge, halving and Hyperband keep one in "
     "reduction_factor, and spared_share is never judged; low and high are all that may be pruned at its first rung, "
     "and none."
+)
+UNMEASURED = (
+    "Where it is not known what training together saves, hours are those of trials alone: how many lanes pay is "
+    "measured while they train, and no more are used."
 )
 TOGETHER = "Parts of memory are each at their own most, which is not at one time: the peak is less than their sum."
 
@@ -101,85 +103,65 @@ def basis_of_run(run: RunDirectory, *, cache: Path, model_config: Path | None = 
     return Basis(shape, find_devices(), prepared, row_lengths(prepared))
 
 
-def plan_study(spec: StudySpec, basis: Basis, *, runs: Path, probed: Sequence[TrialRecord] = ()) -> StudyPlan:
-    """Plan from what was read. Hours come from a probe, or from earlier runs of the same model below `runs`."""
+def plan_study(
+    spec: StudySpec,
+    basis: Basis,
+    *,
+    runs: Path,
+    probed: Sequence[TrialRecord] = (),
+    seating: Sequence[Seating] = (),
+) -> StudyPlan:
+    """Plan from what was read. Hours come from a probe, or from earlier runs of the same model below `runs`.
+
+    `seating` says which trials are trained together (`sweep.study.seating`).
+    """
     kind = basis.devices[0].kind
     memory = [method_memory(spec, method, basis.shape, basis.train, kind) for method in spec.methods]
-    earlier = list(probed) or [
-        record for device in basis.devices for record in earlier_records(runs, spec.model, device)
-    ]
-    items = {task: count for record in earlier for task, count in items_scored(record).items()}
-    work, hours, missing = _work_and_hours(spec, basis, earlier, {} if probed else items)
-    timed = any(phase.hours is not None for phase in hours)
-    source = f"a probe of {len(probed)} short trials" if probed else f"{len(earlier)} trials of earlier runs"
+    earlier = [record for device in basis.devices for record in earlier_records(runs, spec.model, device)]
+    laid_out = Schedule(seating=tuple(seating))
+    if basis.prepared is not None:
+        records = list(probed) or earlier
+        laid_out = schedule(
+            spec, basis.lengths, basis.prepared, records, seating=seating, compared=earlier, count_items=not probed
+        )
     return StudyPlan(
         study=spec.name,
         model=spec.model.model_name_or_path,
         parameters=basis.shape.total_parameters,
         devices=basis.devices,
         rows=basis.lengths,
-        work=work,
+        work=laid_out.work,
         memory=tuple(memory),
         fits=tuple(
             device_fit(spec, needs, basis.shape, basis.train, device) for needs in memory for device in basis.devices
         ),
-        hours=hours,
-        timed_from=source if timed else None,
+        seating=laid_out.seating,
+        hours=laid_out.hours,
+        timed_from=_source(laid_out, probed, earlier),
         price_per_hour=spec.report.price_per_hour,
         currency=spec.report.currency,
-        assumptions=(PRUNING, TOGETHER),
-        missing=(*basis.missing, *missing, *_unknown_layers(basis.shape)),
+        assumptions=(PRUNING, TOGETHER, *_of_seats(laid_out)),
+        missing=(*basis.missing, *notes(spec, laid_out), *_unknown_layers(basis.shape)),
     )
 
 
-def _work_and_hours(
-    spec: StudySpec, basis: Basis, earlier: Sequence[TrialRecord], known_items: Mapping[str, int]
-) -> tuple[tuple[PhaseWork, ...], tuple[PhaseHours, ...], tuple[str, ...]]:
-    if basis.prepared is None:
-        return (), (), ()
-    work = tuple(study_work(spec, basis.lengths, basis.prepared.manifest, known_items))
-    validation = {basis.prepared.sha256["validation"]: basis.lengths["validation"].tokens}
-    rates = {
-        method: _with_items(rates_of(earlier, None if method is None else spec.methods[method], validation), earlier)
-        for method in (None, *spec.methods)
-    }
-    # The base model reads as fast as any model of its size.
-    base = rates[None] or next((found for found in rates.values() if found is not None), None)
-    hours = tuple(
-        phase_hours(part, _tasks(spec, part), base if part.method is None else rates[part.method]) for part in work
-    )
-    return work, hours, tuple(_untimed(hours))
+def facts_of(basis: Basis) -> Facts:
+    """What a worker on the first device would find out."""
+    return Facts(basis.shape, basis.devices[0], basis.lengths)
 
 
-def _with_items(rates: Rates | None, earlier: Sequence[TrialRecord]) -> Rates | None:
-    """A task that this method was never asked takes as long as it took others."""
-    if rates is None:
-        return None
-    return Rates(
-        trials=rates.trials,
-        train_token=rates.train_token,
-        read_token=rates.read_token,
-        fixed=rates.fixed,
-        items={**item_seconds(earlier), **rates.items},
-    )
+def _source(laid_out: Schedule, probed: Sequence[TrialRecord], earlier: Sequence[TrialRecord]) -> str | None:
+    if not is_measured(laid_out):
+        return "the budget alone" if any(part.hours is not None for part in laid_out.hours) else None
+    return f"a probe of {len(probed)} short trials" if probed else f"{len(earlier)} trials of earlier runs"
 
 
-def _tasks(spec: StudySpec, part: PhaseWork) -> Sequence[TaskSpec]:
-    return tasks_of(spec.evaluation, "search" if part.phase in {"baseline", "search"} else "confirm")
-
-
-def _untimed(hours: Sequence[PhaseHours]) -> list[str]:
-    unknown = sorted({phase.method or "the base model" for phase in hours if phase.hours is None})
-    found = []
-    if unknown:
-        found.append(
-            f"How long {', '.join(unknown)} takes is not known: no trial of this model has run on this device. "
-            "`sweep plan --probe` trains and scores each method for a few steps to find out."
-        )
-    tasks = sorted({task for phase in hours if phase.hours is not None for task in phase.untimed})
-    if tasks:
-        found.append(f"Hours leave out {', '.join(tasks)}: nothing here tells how long an item takes.")
-    return found
+def _of_seats(laid_out: Schedule) -> list[str]:
+    """What hours say of trials that are trained together where nothing tells what that saves."""
+    shared = [seat for seat in laid_out.seating if seat.seats.high > 1]
+    if not shared or all(seat.time_ratio is not None for seat in shared):
+        return []
+    return [UNMEASURED]
 
 
 def _unknown_layers(shape: ModelShape) -> list[str]:

@@ -7,13 +7,12 @@ halving and Hyperband keep one in `reduction_factor`, and a share of trials is s
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from evals.spec import GENERAL_TEXT, RENDERED_TASKS, TaskSpec
+from evals.spec import GENERAL_TEXT, OWN, RENDERED_TASKS, TaskSpec
 from evals.tasks.paragraphs import read_paragraphs
 from sweep import space
 from sweep.data.prepared import Manifest
-from sweep.errors import InputError
 from sweep.plan.benchmarks import benchmark_items, items_asked, limited
 from sweep.plan.ranges import Range, total
 from sweep.plan.result import PhaseWork, ScoringWork
@@ -46,11 +45,44 @@ def study_work(
     confirm = scoring_work(tasks_of(evaluation, "confirm"), spec, lengths["test"], manifest, known_items)
     repeat = 2 if spec.evaluation.noise_floor else 1
     work = [_base("baseline", search, repeat)]
-    work += [_method_work(spec, method, "search", lengths, search) for method in spec.methods]
+    work += [_whole_search(spec, method, lengths, search) for method in spec.methods]
     if spec.budget.confirm_seeds:
         work.append(_base("confirm", confirm, repeat))
-        work += [_method_work(spec, method, "confirm", lengths, confirm) for method in spec.methods]
+        work += [_confirm_work(spec, method, lengths, confirm) for method in spec.methods]
     return work
+
+
+@dataclass(frozen=True, slots=True)
+class TrialWork:
+    """What one trial of a method does, run to its end."""
+
+    steps: Range
+    """Optimizer steps."""
+    tokens: Range
+    """Tokens that it trains on, padding not counted."""
+    validation_tokens: Range
+    """Tokens read for validation losses."""
+
+
+def trial_work(spec: StudySpec, method: str, lengths: Mapping[str, RowLengths]) -> TrialWork:
+    """One trial's work, over all that the method's search may choose."""
+
+    def steps_of(config: MethodSpec) -> float:
+        return config.training.planned_steps(lengths["train"].rows)
+
+    def tokens_of(config: MethodSpec) -> float:
+        return train_tokens(config.training, lengths["train"])
+
+    def validation_of(config: MethodSpec) -> float:
+        taken = rungs(_with_horizon(spec, method, config), lengths["train"].rows)
+        return len(taken) * lengths["validation"].tokens
+
+    return TrialWork(*(Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, validation_of)))
+
+
+def search_work(spec: StudySpec, method: str, each: TrialWork, trials: int, scoring: ScoringWork) -> PhaseWork:
+    """A search of so many trials, under the study's pruner."""
+    return _work("search", method, each, trials, *share_trained(spec, method, trials), scoring)
 
 
 def scoring_work(
@@ -59,16 +91,20 @@ def scoring_work(
     """What it takes to score one model on tasks."""
     items = {task.task: _items(task, spec, rows.rows, known_items) for task in tasks}
     own = [_own_tokens(task, spec, rows, manifest) for task in tasks if task.task in RENDERED_TASKS]
-    return ScoringWork(items, total(read for read, _ in own), total(written for _, written in own))
+    return ScoringWork(
+        items,
+        total(read for read, _ in own),
+        total(written for _, written in own),
+        tuple(task.task for task in tasks if _gives_only_a_loss(task, manifest)),
+    )
 
 
-def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int:
+def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int | None:
     """Trials that a method's search will run: what its budget allows, or all of a space that is smaller.
 
-    Of a budget in tokens, pruned trials leave more for others. Raises InputError where only hours bound the search: how
-    many trials they hold shows when they run.
+    Of a budget in tokens, pruned trials leave more for others. None where only hours bound the search.
     """
-    bounds = [] if (counted := _counted_trials(spec, method)) is None else [counted]
+    bounds = [] if (counted := counted_trials(spec, method)) is None else [counted]
     if spec.budget.tokens_per_method is not None:
         whole = spec.budget.tokens_per_method / trial_tokens
         rule = _rule(spec, method)
@@ -76,12 +112,13 @@ def search_trials(spec: StudySpec, method: str, trial_tokens: float) -> int:
             whole = rule.spared + (whole - rule.spared) / rule.trained
         # The trial that crosses the bound is finished.
         bounds.append(max(1, math.ceil(whole)))
-    if not bounds:
-        raise InputError(
-            f"budget: hours alone do not say how many trials {method} will run. Plan with a number of them, such as "
-            "--set budget.trials_per_method=12."
-        )
-    return min(bounds)
+    return min(bounds, default=None)
+
+
+def counted_trials(spec: StudySpec, method: str) -> int | None:
+    """Trials by the budget's number of them and by the size of the space; none where neither bounds them."""
+    bounds = (spec.budget.trials_per_method, space.size(space.for_method(spec, method)))
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def share_trained(spec: StudySpec, method: str, trials: int) -> tuple[Range, Range]:
@@ -135,36 +172,33 @@ def _with_horizon(spec: StudySpec, method: str, config: MethodSpec) -> TrainingS
     return config.training.model_copy(update={"horizon": horizon(spec, method)})
 
 
-def _counted_trials(spec: StudySpec, method: str) -> int | None:
-    """Trials by the budget's number of them and by the size of the space; none where neither bounds them."""
-    bounds = (spec.budget.trials_per_method, space.size(space.for_method(spec, method)))
-    return min((bound for bound in bounds if bound is not None), default=None)
+def _whole_search(spec: StudySpec, method: str, lengths: Mapping[str, RowLengths], scoring: ScoringWork) -> PhaseWork:
+    """A search that its trials or tokens bound; where neither does, what is known of one trial."""
+    each = trial_work(spec, method, lengths)
+    trials = search_trials(spec, method, each.tokens.expected)
+    if trials is None:
+        return PhaseWork("search", method, None, each.steps, each.tokens, None, None, None, scoring)
+    work = search_work(spec, method, each, trials, scoring)
+    assert work.train_tokens is not None  # noqa: S101 - the number of trials is known
+    return replace(work, train_tokens=_within_budget(spec, method, each.tokens, work.train_tokens))
 
 
-def _method_work(
-    spec: StudySpec, method: str, phase: str, lengths: Mapping[str, RowLengths], scoring: ScoringWork
+def _confirm_work(spec: StudySpec, method: str, lengths: Mapping[str, RowLengths], scoring: ScoringWork) -> PhaseWork:
+    whole = Range.exactly(1)
+    return _work("confirm", method, trial_work(spec, method, lengths), spec.budget.confirm_seeds, whole, whole, scoring)
+
+
+def _work(  # noqa: PLR0913, PLR0917
+    phase: str, method: str, each: TrialWork, trials: int, trained: Range, ended: Range, scoring: ScoringWork
 ) -> PhaseWork:
-    def steps_of(config: MethodSpec) -> float:
-        return config.training.planned_steps(lengths["train"].rows)
-
-    def tokens_of(config: MethodSpec) -> float:
-        return train_tokens(config.training, lengths["train"])
-
-    def rungs_of(config: MethodSpec) -> float:
-        return len(rungs(_with_horizon(spec, method, config), lengths["train"].rows))
-
-    is_search = phase == "search"
-    steps, tokens, losses = (Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, rungs_of))
-    trials = search_trials(spec, method, tokens.expected) if is_search else spec.budget.confirm_seeds
-    trained, ended = share_trained(spec, method, trials) if is_search else (Range.exactly(1), Range.exactly(1))
-    all_tokens = _times(tokens, trained) * trials
     return PhaseWork(
         phase=phase,
         method=method,
-        trials=trials,
-        steps=steps,
-        train_tokens=_within_budget(spec, method, tokens, all_tokens) if is_search else all_tokens,
-        validation_tokens=_times(losses, trained) * (trials * lengths["validation"].tokens),
+        trials=Range.exactly(trials),
+        steps=each.steps,
+        trial_tokens=each.tokens,
+        train_tokens=each.tokens.times(trained) * trials,
+        validation_tokens=each.validation_tokens.times(trained) * trials,
         scored=ended * trials,
         scoring=scoring,
     )
@@ -172,7 +206,7 @@ def _method_work(
 
 def _within_budget(spec: StudySpec, method: str, trial: Range, trials: Range) -> Range:
     """Tokens of a search that a budget in tokens ends, unless it runs out of trials or configs before."""
-    budget, counted = spec.budget.tokens_per_method, _counted_trials(spec, method)
+    budget, counted = spec.budget.tokens_per_method, counted_trials(spec, method)
     if budget is None:
         return trials
     least, most = float(budget), budget + trial.high
@@ -184,11 +218,7 @@ def _within_budget(spec: StudySpec, method: str, trial: Range, trials: Range) ->
 
 def _base(phase: str, scoring: ScoringWork, repeat: int) -> PhaseWork:
     none = Range.exactly(0)
-    return PhaseWork(phase, None, 1, none, none, none, Range.exactly(repeat), scoring)
-
-
-def _times(one: Range, other: Range) -> Range:
-    return Range(one.low * other.low, one.expected * other.expected, one.high * other.high)
+    return PhaseWork(phase, None, Range.exactly(1), none, none, none, none, Range.exactly(repeat), scoring)
 
 
 def _items(task: TaskSpec, spec: StudySpec, rows: int, known: Mapping[str, int]) -> int | None:
@@ -201,13 +231,24 @@ def _items(task: TaskSpec, spec: StudySpec, rows: int, known: Mapping[str, int])
     return known.get(task.task) if listed is None else listed
 
 
+def _gives_only_a_loss(task: TaskSpec, manifest: Manifest) -> bool:
+    if task.task != OWN:
+        return task.task == GENERAL_TEXT
+    is_graded = task.generate and (manifest.answer != "none" or manifest.grader is not None)
+    return not is_graded and not _ranked_labels(manifest)
+
+
+def _ranked_labels(manifest: Manifest) -> int:
+    """Labels that are ranked by likelihood."""
+    ranked = manifest.answer == "label" and manifest.label_by == "likelihood"
+    return len(manifest.labels) if ranked and len(manifest.labels) <= MAX_RANKED_LABELS else 0
+
+
 def _own_tokens(task: TaskSpec, spec: StudySpec, rows: RowLengths, manifest: Manifest) -> tuple[Range, Range]:
     """Tokens that are read and written for the user's own rows: likelihoods, and answers where they are generated."""
     share = limited(rows.rows, task.limit) / rows.rows if rows.rows else 0.0
     asked = share * rows.rows
-    ranked = manifest.answer == "label" and manifest.label_by == "likelihood"
-    labels = len(manifest.labels) if ranked and len(manifest.labels) <= MAX_RANKED_LABELS else 0
-    read = share * rows.tokens * (1 + labels)
+    read = share * rows.tokens * (1 + _ranked_labels(manifest))
     if not task.generate or (manifest.answer == "none" and manifest.grader is None):
         return Range.exactly(read), Range.exactly(0)
     most = asked * (spec.evaluation.scoring.max_new_tokens or manifest.max_new_tokens)

@@ -15,9 +15,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweep.errors import TrialError
 from sweep.progress import Progress
-from sweep.rungs import equal_rungs as rungs
-
-__all__ = ["StepLog", "TrialWatch", "refuse_diverged", "refuse_infinite", "rungs"]
 
 DIVERGENCE_FACTOR = 3.0
 """A validation loss this many times the first training loss, and above that of a uniform guess, has diverged."""

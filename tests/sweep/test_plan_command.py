@@ -61,7 +61,7 @@ def test_the_table_and_the_json_hold_the_same_numbers(study: Path, capsys: pytes
 
     assert shown.startswith(f"toy: {found['model']}, {found['parameters'] / 1e3:.3g}k parameters\n")
     assert [row[:3] for row in cells(shown, "What will be done")] == [
-        [part["phase"], part["method"] or "base model", str(part["trials"])] for part in found["work"]
+        [part["phase"], part["method"] or "base model", f"{part['trials']['expected']:.0f}"] for part in found["work"]
     ]
     for row, memory in zip(cells(shown, "Memory of training, in GB"), found["memory"], strict=True):
         own = memory["own"]
@@ -91,8 +91,8 @@ def test_work_and_rows_are_those_of_the_study_file(study: Path, capsys: pytest.C
         for phase, base in (("baseline", True), ("search", False), ("confirm", True))
         for method in ([None] if base else []) + ([] if phase == "baseline" else ["lora", "qlora", "full"])
     ]
-    assert {part["trials"] for (phase, method), part in work.items() if phase == "search"} == {3}
-    assert {part["trials"] for (phase, method), part in work.items() if phase == "confirm" and method} == {2}
+    assert {part["trials"]["high"] for (phase, method), part in work.items() if phase == "search"} == {3}
+    assert {part["trials"]["low"] for (phase, method), part in work.items() if phase == "confirm" and method} == {2}
     search = work["search", "qlora"]
     assert search["steps"]["expected"] == 2 * math.ceil(rows["train"]["rows"] / 8)
     assert search["train_tokens"]["expected"] == 3 * 2 * rows["train"]["tokens"]
@@ -129,12 +129,8 @@ def test_a_model_that_is_not_here_is_planned_from_its_config_file(
         (["--set", "model.model_name_or_path=/nowhere/at/all"], "--model-config FILE"),
         (["--model-config", "/nowhere/config.json"], "--model-config FILE"),
         (["--set", "data.train=gone.jsonl"], "gone.jsonl"),
-        (
-            ["--set", "budget.trials_per_method=null", "--set", "budget.device_hours_per_method=1"],
-            "--set budget.trials_per_method=12",
-        ),
     ],
-    ids=["model", "config file", "rows", "hours alone"],
+    ids=["model", "config file", "rows"],
 )
 def test_what_cannot_be_planned_is_one_line_and_exit_code_2(
     study: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
@@ -145,3 +141,47 @@ def test_what_cannot_be_planned_is_one_line_and_exit_code_2(
     assert complaint in told.err
     assert len(told.err.strip().splitlines()) == 1
     assert told.out == ""
+
+
+HOURS_ALONE = ("--set", "budget.trials_per_method=null", "--set", "budget.device_hours_per_method=2")
+
+
+def test_a_study_that_only_hours_bound_is_planned_as_far_as_it_is_known(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = as_json(study, capsys, *HOURS_ALONE)
+    search = {part["method"]: part for part in found["work"] if part["phase"] == "search"}
+
+    assert (search["full"]["trials"], search["full"]["train_tokens"]) == (None, None)
+    assert search["full"]["trial_tokens"]["expected"] == 2 * found["rows"]["train"]["tokens"]
+    hours = {(part["phase"], part["method"]): part["hours"] for part in found["hours"]}
+    assert hours["search", "lora"] == {"low": 2, "expected": 2, "high": 2}
+    assert (hours["confirm", "lora"], found["total_hours"]) == (None, None)
+    assert found["timed_from"] == "the budget alone"
+    assert any("its search takes 2 device hours" in note for note in found["missing"])
+
+    assert plan(study, *HOURS_ALONE) == 0
+    shown = capsys.readouterr().out
+    row = next(row for row in cells(shown, "What will be done") if row[:2] == ["search", "full"])
+    assert row[2] == "not known"
+    assert row[4].endswith(" each")
+    assert ["search", "full", "2.00", "2.00 to 2.00"] in cells(shown, "Hours of one device, from the budget alone")
+
+
+def test_what_is_trained_together_is_said_of_each_method_and_phase(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched = "search_space.methods.qlora.training.optim={values: [adamw_torch, adafactor]}"
+    found = as_json(study, capsys, "--set", searched, "--set", "budget.trials_per_method=24")
+    seats = {(row["phase"], row["method"]): row for row in found["seating"]}
+
+    assert seats["search", "lora"]["seats"]["high"] == 6
+    assert "a quarter of the budget's 24 trials" in seats["search", "lora"]["bound"]
+    assert (seats["search", "qlora"]["alone"], seats["search", "qlora"]["reasons"]) == (0.5, ["optim adafactor"])
+    assert seats["search", "full"]["reasons"] == ["full fine-tuning changes the base model"]
+
+    assert plan(study, "--set", searched, "--set", "lanes=3") == 0
+    rows = {tuple(row[:2]): row[2:] for row in cells(capsys.readouterr().out, "Trained together over one base model")}
+    assert rows["search", "lora"][:3] == ["3", "0 %", "the study says lanes: 3"]
+    assert rows["search", "lora"][-1] == "measured while it runs"
+    assert rows["search", "full"] == ["100 %", "full fine-tuning changes the base model"]

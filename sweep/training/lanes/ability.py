@@ -14,6 +14,22 @@ OPTIMIZERS = frozenset(
 STARTS = frozenset({True, "gaussian", "orthogonal"})
 """Starts of an adapter that leave the base model as it is and need nothing but a seed."""
 
+DECISIVE = frozenset(
+    {
+        "peft.use_dora",
+        "peft.init_lora_weights",
+        "training.optim",
+        "training.neftune_noise_alpha",
+        "training.gradient_checkpointing",
+    }
+)
+"""Keys of a method that decide where its trials can be trained, beside all of its quantization."""
+
+
+def is_decisive(key: str) -> bool:
+    """Whether a method's key, such as `training.optim`, decides whether and with what its trials share a base model."""
+    return key in DECISIVE or key.startswith("quantization.")
+
 
 def solo_reason(method: MethodSpec, model: ModelSpec, device_type: str) -> str | None:
     """Why a trial has to be trained alone, in a phrase; none where it can sit in a lane."""

@@ -15,9 +15,10 @@ from transformers import get_scheduler
 from transformers.trainer import Trainer
 
 from sweep.progress import Progress
+from sweep.rungs import rungs
 from sweep.spec import MethodSpec
 from sweep.training.arguments import sft_config
-from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite, rungs
+from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite
 from sweep.training.lanes.order import Window, windows
 from sweep.training.lanes.packed import Row, Share
 from sweep.training.lanes.stacks import LaneAdapters
@@ -67,7 +68,7 @@ class Lane:
         self.adapters = adapters
         self.start = start
         self.max_steps = training.planned_steps(len(rows))
-        self.rungs = rungs(self.max_steps, training.validations) if validates else {}
+        self.rungs = rungs(training, len(rows)) if validates else {}
         self.intermediate: dict[int, float] = {}
         self.step = 0
         self.tokens = 0

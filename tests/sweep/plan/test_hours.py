@@ -85,8 +85,9 @@ def work(**changes: object) -> PhaseWork:
     values: dict[str, object] = {
         "phase": "search",
         "method": "lora",
-        "trials": 4,
+        "trials": Range.exactly(4),
         "steps": Range.exactly(10),
+        "trial_tokens": Range(4_500, 9_000, 18_000),
         "train_tokens": Range(18_000, 36_000, 72_000),
         "validation_tokens": Range.exactly(7_200),
         "scored": Range(1, 2, 4),

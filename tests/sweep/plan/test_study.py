@@ -82,10 +82,10 @@ def test_what_training_did_is_what_was_planned(run: RunDirectory, planned: Study
             for record in records(run)
             if (record.config.phase, record.config.method) == (part.phase, part.method) and record.training
         ]
-        assert len(trained) == (part.trials if part.method else 0)
+        assert len(trained) == (part.trials.expected if part.method else 0)
         for record in trained:
             assert record.training.optimizer_steps == part.steps.expected
-            assert record.training.tokens * part.trials == part.train_tokens.expected
+            assert record.training.tokens * part.trials.expected == part.train_tokens.expected
             assert record.training.trainable_parameters == trainable_parameters(record.config.method_spec, basis.shape)
         scored = [r for r in records(run) if (r.config.phase, r.config.method) == (part.phase, part.method)]
         for record in scored:

@@ -14,7 +14,6 @@ from evals.spec import GENERAL_TEXT, PortionSpec, ScoringSpec, TaskSpec
 from evals.tasks.paragraphs import read_paragraphs
 from sweep.budget import Spending, is_spent
 from sweep.data.prepared import Manifest
-from sweep.errors import InputError
 from sweep.plan.benchmarks import MMLU_SUBJECTS
 from sweep.plan.ranges import Range
 from sweep.plan.work import scoring_work, search_trials, share_trained, study_work, train_tokens
@@ -141,9 +140,13 @@ def test_a_search_runs_what_its_first_bound_allows(
     assert search_trials(spec, "lora", 40_000) == trials
 
 
-def test_hours_alone_do_not_tell_how_many_trials_there_are() -> None:
-    with pytest.raises(InputError, match=r"hours alone.*full.*budget\.trials_per_method=12"):
-        search_trials(study(budget=budget(device_hours_per_method=1)), "full", 40_000)
+def test_hours_alone_tell_of_one_trial_what_it_does_and_not_how_many_there_are() -> None:
+    spec = study(budget=budget(device_hours_per_method=1))
+    search = phases(spec)["search", "full"]
+
+    assert search_trials(spec, "full", 40_000) is None
+    assert (search.steps, search.trial_tokens) == (Range.exactly(14), Range.exactly(40_000))
+    assert (search.trials, search.train_tokens, search.validation_tokens, search.scored) == (None,) * 4
 
 
 @pytest.mark.parametrize("tokens", [1, 39_999, 100_000, 5_000_000])
@@ -271,9 +274,13 @@ def test_a_study_is_planned_phase_by_phase() -> None:
     ]  # fmt: skip
     search, confirm = found["search", "lora"], found["confirm", "lora"]
     # 100 rows in steps of 16: 7 steps a pass.
-    assert (search.trials, search.steps, search.train_tokens) == (5, Range.exactly(14), Range.exactly(5 * 40_000))
+    assert (search.trials, search.steps, search.train_tokens) == (
+        Range.exactly(5),
+        Range.exactly(14),
+        Range.exactly(5 * 40_000),
+    )
     assert search.validation_tokens == Range.exactly(5 * VALIDATIONS * 1_500)
-    assert (confirm.trials, confirm.train_tokens) == (3, Range.exactly(3 * 40_000))
+    assert (confirm.trials, confirm.train_tokens) == (Range.exactly(3), Range.exactly(3 * 40_000))
     assert (search.scoring.items["own"], confirm.scoring.items["own"]) == (10, 20)
     assert [found[phase, None].scored for phase in ("baseline", "confirm")] == [Range.exactly(2)] * 2
 
@@ -286,7 +293,7 @@ def test_searched_lengths_set_how_far_a_trials_work_may_lie_apart() -> None:
     searched = {"training.num_train_epochs": Dimension(values=(1.0, 2.0, 6.0)).model_dump()}
     search = phases(study(search_space=searched, budget=budget(trials_per_method=9)))["search", "full"]
 
-    assert search.trials == 3
+    assert search.trials == Range.exactly(3)
     assert search.steps == Range(7, 21, 42)
     assert search.train_tokens == Range(3 * 20_000, 3 * 60_000, 3 * 120_000)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sweep.errors import TrialError
-from sweep.training.callbacks import StepLog, TrialWatch, rungs
+from sweep.rungs import equal_rungs as rungs
+from sweep.training.callbacks import StepLog, TrialWatch
 
 
 class Toy(torch.nn.Module):
