@@ -33,4 +33,6 @@ def errors_note(found: Sequence[Estimate]) -> str:
     if groups == [1]:
         return " All items are of one group: nothing tells the error."
     counts = wording.listed([f"{count:,}" for count in groups])
-    return f" Items share groups ({counts}): {CLUSTERED}."
+    unknown = any(one.groups is not None and one.item_stderr is None for one in found)
+    ending = " Where it is not known which items are right, there is no error." if unknown else ""
+    return f" Items share groups ({counts}): {CLUSTERED}.{ending}"
