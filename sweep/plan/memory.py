@@ -28,8 +28,11 @@ NESTED_BLOCK = 256
 """Constants that share a constant of their own under double quantization (arXiv 2305.14314)."""
 LOSS_TOKENS, LOSS_COLUMNS = 4096, 32768
 """Largest tile of logits that TRL 1.16 makes at a time (`kernels/chunked_logprob.py`)."""
-LOSS_COPIES = 5
-"""float32 copies of a tile that its backward pass makes where there is no Triton, as on a CPU."""
+LOSS_COPIES = 7
+"""float32 copies of a tile that are there at one time of its backward pass where there is no Triton, as on a CPU:
+logits before and after the temperature, log-probabilities, probabilities, the gradient, and two of what is added."""
+LOSS_MASK = 1
+"""Bytes of a value beside them: whether it is the target's."""
 
 OVERHEAD: Mapping[DeviceKind, Range] = {
     # A CUDA context with cuBLAS and the kernels of torch and bitsandbytes, beside what torch's allocator counts.
@@ -171,7 +174,8 @@ def _logits(shape: ModelShape, of: Pass, lengths: RowLengths) -> Range:
     tokens = of.rows * min(lengths.longest_learned or of.length, of.length) if of.device == "cuda" else of.tokens
     tile = min(tokens, LOSS_TOKENS) * LOSS_COLUMNS * of.dtype_bytes
     columns = min(shape.vocabulary, LOSS_COLUMNS)
-    copies = 0 if of.device == "cuda" else LOSS_COPIES * FLOAT32 * min(tokens, LOSS_TOKENS) * columns
+    each = 0 if of.device == "cuda" else LOSS_COPIES * FLOAT32 + LOSS_MASK
+    copies = each * min(tokens, LOSS_TOKENS) * columns
     gradient = tokens * shape.hidden * (FLOAT32 + of.stream_bytes)
     weight = FLOAT32 * shape.vocabulary * shape.hidden if of.trains_all else 0
     cast = columns * shape.hidden * (of.dtype_bytes + (0 if of.device == "cuda" else FLOAT32))
