@@ -89,6 +89,7 @@ class Company:
         if config.phase != "search" or self._spec.sampler.name in BLIND_SAMPLERS or trials is None:
             # Confirm's trials are known beforehand.
             return most
-        why = f"a quarter of the budget's {trials} trials, as the search learns from them"
+        part = "a quarter of" if trials >= 2 * LEARNING_SHARE else "no more of"
+        why = f"{part} the budget's {trials} trials, as the search learns from them"
         turn = min(trials, max(2, trials // LEARNING_SHARE))
         return min(most, Limit(turn, why), key=lambda limit: limit.seats)
