@@ -72,7 +72,7 @@ def work_table(work: Sequence[PhaseWork]) -> Table:
             _spread(part.steps),
             f"{_spread(part.trial_tokens)} each" if part.train_tokens is None else _spread(part.train_tokens),
             _read(part),
-            "not known" if part.scored is None else _spread(part.scored.times(part.scoring.written_tokens)),
+            _written(part),
             escape(", ".join(f"{_items(items)} {task}" for task, items in part.scoring.items.items())),
         )
     return table
@@ -214,6 +214,12 @@ def _read(part: PhaseWork) -> str:
     if part.scored is None or part.validation_tokens is None:
         return "not known"
     return _spread(part.scored.times(part.scoring.read_tokens) + part.validation_tokens)
+
+
+def _written(part: PhaseWork) -> str:
+    if part.scoring.written_tokens.high == 0:
+        return ""
+    return "not known" if part.scored is None else _spread(part.scored.times(part.scoring.written_tokens))
 
 
 def _items(items: int | None) -> str:
