@@ -3,6 +3,8 @@
 import pytest
 from lanes_bench import Bench, Trial, distance, drain, lora
 
+from sweep.search_spec import Horizon
+
 ALL_DIFFERENT = {
     "plain": ({}, {}, 3),
     "rank": ({"lora_r": 16, "lora_alpha": 16}, {"learning_rate": 1e-3}, 4),
@@ -75,3 +77,20 @@ def test_checkpointed_activations_are_recomputed_and_change_nothing(bench: Bench
     assert bench.losses("saving") == pytest.approx(bench.losses("alone"), rel=1e-5)
     assert distance(bench.weights("saving"), bench.weights("alone")) < 1e-4
     assert not lanes._base.is_activation_checkpointing
+
+
+def test_rungs_that_lie_at_equal_rows_over_trials_of_other_lengths_are_those_of_each_alone(bench: Bench) -> None:
+    horizon = Horizon(passes=3.0)
+    by_length = {
+        f"{passes:g}": Trial(lora(num_train_epochs=passes, horizon=horizon, validations=3))
+        for passes in (1.0, 2.0, 3.0)
+    }
+
+    together = bench.together(by_length)
+
+    for name, trial in by_length.items():
+        alone = bench.alone(trial, f"{name}-alone")
+        assert together[name].outcome is not None
+        assert together[name].outcome.intermediate == pytest.approx(alone.intermediate, rel=1e-5)
+    assert sorted(together["1"].outcome.intermediate) == [3]
+    assert sorted(together["2"].outcome.intermediate) == [1, 3]
