@@ -1,24 +1,18 @@
 """What is known of a trial while it runs, and how that becomes its record, whatever ends it."""
 
-import re
 import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import torch
-
 from evals.result import EvalResult
 from sweep.config import TrialConfig
 from sweep.environment import describe
 from sweep.errors import TrialError
+from sweep.models import is_out_of_memory
 from sweep.record import DeviceUse, Failure, FailureKind, Memory, Sharing, State, TrainingResult, TrialRecord
 from sweep.store import TrialDirectory, trained_tokens
-
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE
-)
 
 
 @dataclass(slots=True)
@@ -80,9 +74,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure.model_validate({"kind": error.kind, "message": str(error)})
         case KeyboardInterrupt():
             return Failure(kind="interrupted", message="The trial was interrupted.")
-        case MemoryError() | torch.OutOfMemoryError():
-            kind = "out_of_memory"
-        case RuntimeError() if OUT_OF_MEMORY.search(str(error)):
+        case _ if is_out_of_memory(error):
             kind = "out_of_memory"
     lines = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

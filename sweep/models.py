@@ -13,6 +13,7 @@ is scored is what would be deployed.
 
 import gc
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ from evals.spec import ModelSpec
 from sweep.errors import MachineError
 from sweep.method_rules import quantization_of
 from sweep.spec import MethodSpec
+
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE
+)
+"""What libraries say of memory that cannot be had, under errors that mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,13 @@ def weights_sha256(model: torch.nn.Module) -> str:
 def weights_are_finite(model: torch.nn.Module) -> bool:
     """Whether every trainable weight is a number."""
     return all(bool(torch.isfinite(weight).all()) for weight in trainable_weights(model).values())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, of the device or of the host."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def release_memory() -> None:

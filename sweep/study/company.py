@@ -60,4 +60,4 @@ class Company:
         trials = self._spec.budget.trials_per_method
         if config.phase != "search" or self._spec.sampler.name in BLIND_SAMPLERS or trials is None:
             return MOST_SEATS["cuda"]
-        return max(2, trials // LEARNING_SHARE)
+        return min(trials, max(2, trials // LEARNING_SHARE))

@@ -19,22 +19,21 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.spec import ModelSpec
+from sweep.data.prepared import SplitName
 from sweep.errors import TrialError
-from sweep.models import release_memory
+from sweep.models import is_out_of_memory, release_memory
 from sweep.training.lanes import attention
 from sweep.training.lanes.ends import save
 from sweep.training.lanes.fitness import refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
-from sweep.training.lanes.packed import Packed, Row
+from sweep.training.lanes.order import RawRows, read_rows, rows_for
+from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.width import Width
-from sweep.training.rows import Rows, labels_of
+from sweep.training.rows import Rows
 from sweep.training.solo import TrainingOutcome
-
-VALIDATION_TOKENS = 2048
-"""Tokens of validation rows that are read at a time, in all lanes together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,10 @@ class Lanes:
         self._alone: set[int] = set()
         self._seated_so_far = 0
         self._moved = False
-        self._raw = {split: _read(prepared, split) for split in ("train", "validation")}
+        self._rows: dict[SplitName, RawRows] = {split: read_rows(prepared, split) for split in ("train", "validation")}
         self._attention = base.config._attn_implementation  # noqa: SLF001
         self._was_training = base.training
+        self._checkpoints = base.is_activation_checkpointing
         base.requires_grad_(requires_grad=False)
         base.train()
         base.config._attn_implementation = attention.NAME  # noqa: SLF001
@@ -108,11 +108,14 @@ class Lanes:
             job,
             adapters,
             start,
-            self._rows("train", job),
+            rows_for(self._rows["train"], job.method.training),
             dtype=self._dtype,
             device=self._device,
-            validates=bool(self._raw["validation"]),
+            validates=bool(self._rows["validation"]),
         )
+        if job.method.training.gradient_checkpointing and not self._base.is_activation_checkpointing:
+            # Numbers stay the same; one trial that needs the memory is reason enough.
+            self._base.activation_checkpointing_enable({"use_reentrant": False})
         self._lanes[number] = lane
         self._moved = True
         return number
@@ -141,15 +144,8 @@ class Lanes:
         self._stacks.detach()
         self._base.config._attn_implementation = self._attention  # noqa: SLF001
         self._base.train(self._was_training)
-
-    def _rows(self, split: str, job: LaneJob) -> list[Row]:
-        """A split's rows as this trial reads them: cut to its length, labelled where it learns."""
-        training = job.method.training
-        only = training.completion_only_loss or split == "validation"
-        return [
-            Row(ids[: training.max_length], labels_of(ids, mask if only else None)[: training.max_length])
-            for ids, mask in self._raw[split]
-        ]
+        if self._base.is_activation_checkpointing and not self._checkpoints:
+            self._base.activation_checkpointing_disable()
 
     def _arrange(self) -> None:
         """Put the adapters of lanes that have come or gone into place, before anything is read."""
@@ -171,8 +167,8 @@ class Lanes:
         packed = Packed([self._lanes[number].share for number in group], self._device)
         try:
             losses = self._reader.differentiate(packed, [self._lanes[number].adapters for number in group])
-        except torch.OutOfMemoryError as error:
-            self._narrow(group, error, ends)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            self._cope(group, error, ends)
             return
         seconds = time.monotonic() - began
         self._width.note(len(group), packed.size, seconds)
@@ -214,6 +210,15 @@ class Lanes:
                 self._alone.add(number)
                 self._lanes[number].rewind()
 
+    def _cope(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
+        """A forward or backward was not finished: read the lanes again, narrower or one by one."""
+        if is_out_of_memory(error):
+            self._narrow(group, error, ends)
+        elif len(group) > 1:
+            self._separate(group)
+        else:
+            ends.append(self._remove(group[0], error))
+
     def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
         if len(group) == 1:
@@ -229,21 +234,49 @@ class Lanes:
     def _validate(self, ends: list[LaneEnd]) -> None:
         """Take the validation loss of every lane that has reached a rung."""
         due = [number for number, lane in self._lanes.items() if lane.is_at_rung]
-        if not due:
-            return
-        self._arrange()
+        while due:
+            self._arrange()
+            width = self._width.next(len(due))
+            group, due = due[:width], due[width:]
+            try:
+                self._take_rungs(group, ends)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Those that fit are still at their rung, and come again.
+                due = self._narrow_validation(group, error, ends) + due
+
+    def _narrow_validation(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
+        """Memory ran out at a rung. Gives the lanes that are still due."""
+        if len(group) == 1:
+            ends.append(self._remove(group[0], error))
+        else:
+            self._width.limit(len(group) // 2)
+        release_memory()
+        return [number for number in group if number in self._lanes]
+
+    def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
-        lanes = [(self._lanes[number].adapters, self._rows("validation", self._lanes[number].job)) for number in due]
-        losses = self._reader.validation_losses(lanes, self._width.found or len(due))
+        losses = self._validation_losses(group)
+        if len(group) > 1 and not all(map(math.isfinite, losses)):
+            # One lane's infinity may have spoiled the others': whose it is shows once each is read alone.
+            losses = [loss for number in group for loss in self._validation_losses([number])]
         vocabulary = self._base.config.get_text_config().vocab_size
-        each = (time.monotonic() - began) / len(due)
-        for number, loss in zip(due, losses, strict=True):
+        each = (time.monotonic() - began) / len(group)
+        for number, loss in zip(group, losses, strict=True):
             lane = self._lanes[number]
             lane.validation_seconds += each
             try:
                 lane.take_rung(loss, vocabulary)
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 ends.append(self._remove(number, error))
+
+    def _validation_losses(self, group: Sequence[int]) -> list[float]:
+        rows = self._rows["validation"]
+        lanes = [self._lanes[number] for number in group]
+        return self._reader.validation_losses(
+            [(lane.adapters, rows_for(rows, lane.job.method.training, completions=True)) for lane in lanes]
+        )
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]
@@ -262,11 +295,3 @@ class Lanes:
         self._lanes.pop(number).close()
         self._alone.discard(number)
         self._moved = True
-
-
-def _read(prepared: Rows, split: str) -> list[tuple[list[int], list[int]]]:
-    """Tokens and completion masks of a split's rows."""
-    rows = prepared.dataset(split).with_format(None)  # type: ignore[arg-type]
-    if len(rows) == 0:
-        return []
-    return list(zip(rows["input_ids"], rows["completion_mask"], strict=True))

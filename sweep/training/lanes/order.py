@@ -9,8 +9,27 @@ from dataclasses import dataclass
 
 from accelerate.data_loader import SeedableRandomSampler
 
+from sweep.data.prepared import SplitName
 from sweep.spec import TrainingSpec
 from sweep.training.lanes.packed import Row
+from sweep.training.rows import Rows, labels_of
+
+RawRows = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Tokens and completion masks."""
+
+
+def read_rows(prepared: Rows, split: SplitName) -> RawRows:
+    """A split's rows, as lists once for all lanes."""
+    rows = prepared.dataset(split).with_format(None)
+    if len(rows) == 0:
+        return []
+    return list(zip(rows["input_ids"], rows["completion_mask"], strict=True))
+
+
+def rows_for(raw: RawRows, training: TrainingSpec, *, completions: bool = False) -> list[Row]:
+    """Rows as a trial reads them: cut to its length, labelled where it learns; on completions alone where asked."""
+    only, length = completions or training.completion_only_loss, training.max_length
+    return [Row(ids[:length], labels_of(ids, mask if only else None)[:length]) for ids, mask in raw]
 
 
 @dataclass(frozen=True, slots=True)

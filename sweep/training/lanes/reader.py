@@ -1,7 +1,7 @@
 """Forwards and backwards over packed batches."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
@@ -26,26 +26,24 @@ class Reader:
 
     def differentiate(self, packed: Packed, adapters: Sequence[LaneAdapters]) -> list[float]:
         """Losses by share; gradients are added to the stacks."""
-        with self._stacks.reading(packed, adapters, trains=True):
+        # A checkpointed layer attends again in the backward.
+        with self._stacks.reading(packed, adapters, trains=True), self._apart(packed):
             with self.computing():
                 total, losses = self._losses(packed)
             total.backward()  # type: ignore[no-untyped-call]
         return [float(loss) for loss in packed.lane_sums(losses * packed.weights).tolist()]
 
     @torch.no_grad()
-    def validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]], width: int) -> list[float]:
-        """Mean loss per learned token of each lane over rows, which are as long in all lanes, `width` lanes at a time.
+    def validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]]) -> list[float]:
+        """Mean loss per learned token of each lane over rows, of which all lanes have as many.
 
         Raises ValueError where no token is learned.
         """
-        losses: list[float] = []
         self._base.eval()
         try:
-            for start in range(0, len(lanes), width):
-                losses += self._validation_losses(lanes[start : start + width])
+            return self._validation_losses(lanes)
         finally:
             self._base.train()
-        return losses
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -53,11 +51,13 @@ class Reader:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             yield
 
+    def _apart(self, packed: Packed) -> AbstractContextManager[None]:
+        return attention.rows_of(packed.row_lengths, self._device)
+
     def _losses(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
-        with attention.rows_of(packed.row_lengths, self._device):
-            hidden = self._base.base_model(
-                input_ids=packed.ids, position_ids=packed.positions, use_cache=False
-            ).last_hidden_state
+        hidden = self._base.base_model(
+            input_ids=packed.ids, position_ids=packed.positions, use_cache=False
+        ).last_hidden_state
         head = self._base.get_output_embeddings()
         total, losses = TokenLoss.apply(hidden[0, packed.learned], head.weight, packed.targets, packed.weights)
         return total, losses
@@ -69,7 +69,8 @@ class Reader:
         for places in _chunks(lengths, VALIDATION_TOKENS // len(lanes)):
             shares = [Share(own.lane, [rows[place] for place in places], 1.0) for own, rows in ordered]
             packed = Packed(shares, self._device)
-            with self._stacks.reading(packed, [own for own, _ in ordered], trains=False), self.computing():
+            reading = self._stacks.reading(packed, [own for own, _ in ordered], trains=False)
+            with reading, self._apart(packed), self.computing():
                 _, found = self._losses(packed)
             sums += packed.lane_sums(found)
         counts = [sum(row.learned for row in rows) for _, rows in ordered]

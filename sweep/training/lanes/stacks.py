@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from sweep.training.lanes.packed import Packed
+from sweep.training.lanes.product import Product
 
 
 @dataclass(slots=True)
@@ -88,14 +89,20 @@ class Stack:
         """The weights have changed."""
         self._cast = None
 
-    def span(self, lanes: Iterable[int]) -> tuple[int, int, tuple[int, ...]] | None:
-        """Rows from the first of those lanes to the last, and all lanes that these are of; none where none is here."""
+    def runs(self, lanes: Iterable[int]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        """Those of the lanes that are here, and their rows as runs, from and to. Nobody else's rows are among them.
+
+        A lane that is not read must not even be multiplied by zero: a neighbour's infinity would spoil it.
+        """
         wanted = set(lanes)
-        places = [place for place, lane in enumerate(self.lanes) if lane in wanted]
-        if not places:
-            return None
-        covered = tuple(self.lanes[places[0] : places[-1] + 1])
-        return self.rows[covered[0]][0], self.rows[covered[-1]][1], covered
+        here = tuple(lane for lane in self.lanes if lane in wanted)
+        runs: list[tuple[int, int]] = []
+        for lane in here:
+            start, end = self.rows[lane]
+            if runs and runs[-1][1] == start:
+                start = runs.pop()[0]
+            runs.append((start, end))
+        return here, tuple(runs)
 
 
 def _joined(weights: Sequence[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,15 +169,14 @@ class Stacks:
         batch = self._batch
         if batch is None:
             return output
-        span = stack.span(share.lane for share in batch.packed.shares)
-        if span is None:
+        lanes, runs = stack.runs(share.lane for share in batch.packed.shares)
+        if not lanes:
             return output
-        start, end, lanes = span
-        added: torch.Tensor = _Product.apply(
+        added: torch.Tensor = Product.apply(
             output,
             inputs,
             self._anchor,
-            (stack, start, end),
+            (stack, runs),
             self._mask(batch, stack, lanes),
             self._dropout(batch, stack, inputs),
             self._dtype,
@@ -232,59 +238,3 @@ class _Hook:
 
     def __call__(self, _: object, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         return self._stacks.add(self._stack, inputs[0], output)
-
-
-class _Product(torch.autograd.Function):
-    """`output + (inputs * dropout) @ downᵀ * mask @ up`; gradients of both matrices are added to the stack's own."""
-
-    @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
-        ctx: Any,  # noqa: ANN401
-        output: torch.Tensor,
-        inputs: torch.Tensor,
-        anchor: torch.Tensor,
-        where: tuple[Stack, int, int],
-        mask: torch.Tensor | float,
-        dropout: torch.Tensor | None,
-        dtype: torch.dtype,
-    ) -> torch.Tensor:
-        """All of a packed batch: 1 x tokens x size."""
-        del anchor
-        stack, start, end = where
-        down, up = (weight[start:end] for weight in stack.weights(dtype))
-        kept = inputs[0] if dropout is None else inputs[0].float() * dropout
-        kept = kept.to(dtype)
-        inner = kept @ down.T
-        inner *= mask
-        ctx.save_for_backward(kept, inner, *(part for part in (mask, dropout) if isinstance(part, torch.Tensor)))
-        ctx.where, ctx.dtype, ctx.drops = where, dtype, dropout is not None
-        ctx.scale = mask if isinstance(mask, float) else None
-        return torch.addmm(output[0].to(dtype), inner, up).to(output.dtype)[None]
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
-        """Gradients of output and inputs."""
-        kept, inner, *others = ctx.saved_tensors
-        mask = others[0] if ctx.scale is None else ctx.scale
-        stack, start, end = ctx.where
-        down, up = (weight[start:end] for weight in stack.weights(ctx.dtype))
-        outer = grad[0].to(ctx.dtype)
-        _accumulate(stack.up_grad[start:end], inner, outer)
-        inner_grad = outer @ up.T
-        inner_grad *= mask
-        _accumulate(stack.down_grad[start:end], inner_grad, kept)
-        inputs_grad = None
-        if ctx.needs_input_grad[1]:
-            inputs_grad = inner_grad @ down
-            if ctx.drops:
-                inputs_grad = inputs_grad.float() * others[-1]
-            inputs_grad = inputs_grad[None]
-        return grad, inputs_grad, None, None, None, None, None
-
-
-def _accumulate(total: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> None:
-    """Add `oneᵀ @ other`."""
-    if one.dtype == total.dtype:
-        total.addmm_(one.T, other)
-    else:
-        total.add_(one.T @ other)

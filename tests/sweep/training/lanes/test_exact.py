@@ -1,7 +1,7 @@
 """A lane gives what TRL's SFTTrainer gives alone with the same config."""
 
 import pytest
-from lanes_bench import Bench, Trial, distance, lora
+from lanes_bench import Bench, Trial, distance, drain, lora
 
 ALL_DIFFERENT = {
     "plain": ({}, {}, 3),
@@ -56,3 +56,22 @@ def test_eight_lanes_that_differ_in_everything_give_what_each_gives_alone(bench:
             for directory in (name, f"{name}-alone")
         ]
         assert files[0] == files[1]
+
+
+def test_checkpointed_activations_are_recomputed_and_change_nothing(bench: Bench) -> None:
+    saving = Trial(lora(peft={"lora_dropout": 0.3}, gradient_checkpointing=True), seed=5)
+    lanes = bench.lanes(saving.method, width=2)
+    lanes.seat(bench.job(saving, "saving"))
+    lanes.seat(bench.job(Trial(lora(), seed=6), "beside"))
+    layer, calls = lanes._base.base_model.layers[0].mlp, []
+    handle = layer.register_forward_pre_hook(lambda *_: calls.append(1))
+    lanes.step()
+    handle.remove()
+    drain(lanes)
+    lanes.close()
+    bench.alone(saving, "alone")
+
+    assert len(calls) == 2
+    assert bench.losses("saving") == pytest.approx(bench.losses("alone"), rel=1e-5)
+    assert distance(bench.weights("saving"), bench.weights("alone")) < 1e-4
+    assert not lanes._base.is_activation_checkpointing

@@ -85,6 +85,58 @@ def test_a_lane_that_diverges_harms_no_other(bench: Bench) -> None:
     assert all(same(bench, name, f"{name}-alone") for name in (*OTHERS, "mine"))
 
 
+def test_a_lane_that_overflows_at_a_rung_leaves_its_neighbours_their_losses(bench: Bench) -> None:
+    every_step = {"validations": 8, "warmup_steps": 0, "lr_scheduler_type": "constant"}
+    calm = Trial(lora(**every_step), seed=5)
+    wild = Trial(lora(learning_rate=1e30, max_grad_norm=0.0, **every_step), seed=8)
+    alone = bench.together({"calm-alone": calm})["calm-alone"].outcome
+
+    ends = bench.together({"wild": wild, "calm": calm}, width=2)
+
+    assert isinstance(ends["wild"].error, TrialError)
+    assert ends["calm"].outcome is not None
+    assert alone is not None
+    assert ends["calm"].outcome.intermediate == pytest.approx(alone.intermediate, rel=1e-5)
+
+
+def test_a_lane_that_is_not_read_is_not_touched_by_those_around_it(bench: Bench) -> None:
+    lanes = bench.lanes(DROPPING.method, width=3)
+    for name, trial in {"before": OTHERS["one"], "between": DROPPING, "after": OTHERS["two"]}.items():
+        lanes.seat(bench.job(trial, name))
+    lanes._arrange()
+    before, between, after = lanes._lanes.values()
+    before.adapters.parameters[0].data.fill_(math.inf)
+
+    shares = [before.share, after.share]
+    lanes._reader.differentiate(Packed(shares, torch.device("cpu")), [before.adapters, after.adapters])
+
+    spoiled = [weight.grad for weight in after.adapters.parameters]
+    assert any(not torch.isfinite(grad).all() for grad in spoiled)
+    assert all((weight.grad == 0).all() for weight in between.adapters.parameters)
+    lanes.close()
+
+
+def test_running_out_of_memory_at_a_rung_loses_no_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = bench.together({f"{name}-alone": trial for name, trial in {**OTHERS, "mine": DROPPING}.items()})
+    read, sizes = Reader.validation_losses, []
+
+    def limited(self, lanes):
+        sizes.append(len(lanes))
+        if len(lanes) > 1:
+            raise torch.OutOfMemoryError("no memory")
+        return read(self, lanes)
+
+    monkeypatch.setattr(Reader, "validation_losses", limited)
+    ends = bench.together({**OTHERS, "mine": DROPPING, "twin": DROPPING}, width=4)
+
+    assert max(sizes) > 1
+    for name in (*OTHERS, "mine"):
+        mine, other = ends[name].outcome, alone[f"{name}-alone"].outcome
+        assert mine is not None
+        assert other is not None
+        assert mine.intermediate == pytest.approx(other.intermediate, rel=1e-5)
+
+
 def test_running_out_of_memory_narrows_the_forward_and_loses_no_trial(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +157,21 @@ def test_running_out_of_memory_narrows_the_forward_and_loses_no_trial(
     assert {3, 1} <= set(calls)
     assert all(end.error is None for end in ends.values())
     assert all(same(bench, name, f"{name}-alone") for name in (*OTHERS, "mine"))
+
+
+def test_a_bug_in_one_lanes_forward_ends_that_lane_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Reader.differentiate
+
+    def broken(self, packed, adapters):
+        if any(own.dropout == 0.2 for own in adapters):
+            raise IndexError("a row that nobody expected")
+        return read(self, packed, adapters)
+
+    monkeypatch.setattr(Reader, "differentiate", broken)
+    ends = bench.together({**OTHERS, "mine": DROPPING}, width=3)
+
+    assert isinstance(ends["mine"].error, IndexError)
+    assert all(ends[name].outcome is not None for name in OTHERS)
 
 
 def test_a_lane_that_does_not_fit_even_alone_fails_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
