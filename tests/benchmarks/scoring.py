@@ -239,8 +239,9 @@ def adapters(options: argparse.Namespace) -> Comparison:
                 lm = load_lm(**source(options), batch_size=options.batch_size, adapter=path)
                 score(lm, tasks, scoring, own=None, output=Path(scratch) / "alone" / name, library=library)
             alone.append(time.perf_counter() - started)
-        # Texts are not checked for ties: the referee has no adapter.
-        found = compare([(output / name, Path(scratch) / "alone" / name) for name in saved])
+        found = Differences()
+        for name, path in saved.items():
+            found.add(compare([(output / name, Path(scratch) / "alone" / name)], referee(options, path)))
     return Comparison(f"{len(saved)} adapters together, against in turn", together, alone, found)
 
 
@@ -253,11 +254,16 @@ def source(options: argparse.Namespace) -> dict:
     return {"model": spec, "cache": Path(tempfile.gettempdir()) / "scoring-benchmark", "device": default_device()}
 
 
-def referee(options: argparse.Namespace) -> Referee | None:
+def referee(options: argparse.Namespace, adapter: Path | None = None) -> Referee | None:
     """Who tells ties; in float32 nothing may differ."""
     if options.dtype == "float32":
         return None
-    return Referee(*load(argparse.Namespace(**{**vars(options), "dtype": "float32"})))
+    model, tokenizer = load(argparse.Namespace(**{**vars(options), "dtype": "float32"}))
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).eval()
+    return Referee(model, tokenizer)
 
 
 def load(options: argparse.Namespace):
