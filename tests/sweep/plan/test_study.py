@@ -118,7 +118,7 @@ def test_an_earlier_run_times_the_same_study_and_no_other_model(run: RunDirector
 def test_the_base_models_scores_of_the_run_tell_what_can_be_found(planned: StudyPlan) -> None:
     rows = {row.metric: row for row in planned.detectable}
 
-    assert "answers scatter as the base model's" in rows["own/loss"].assumptions
+    assert "as two methods' finalists did" in rows["own/loss"].assumptions
     assert rows["general_text/loss"].items > 30
     assert not rows["general_text/loss"].is_share
 

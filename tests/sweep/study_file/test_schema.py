@@ -37,6 +37,7 @@ TYPES = {
 }
 BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], type | tuple[type, ...]]] = {
     "minimum": (operator.ge, (int, float)),
+    "maximum": (operator.le, (int, float)),
     "exclusiveMinimum": (operator.gt, (int, float)),
     "exclusiveMaximum": (operator.lt, (int, float)),
     "minItems": (lambda value, bound: len(value) >= bound, list),
