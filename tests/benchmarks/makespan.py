@@ -135,7 +135,7 @@ class Place:
             "output_type": "generate_until",
             "num_fewshot": 0,
             "doc_to_text": "{{prompt}}",
-            "doc_to_target": "{{completion}}",
+            "doc_to_target": "{{completion.strip()}}",
             "target_delimiter": "",
             "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 64},
             "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
