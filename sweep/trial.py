@@ -147,30 +147,52 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
 def _score(config: TrialConfig, around: _Surroundings, course: Course) -> EvalResult:
     around.on_progress(Progress("score", 0, 0, None))
     began = time.monotonic()
-    method, checkpoint = config.method_spec, around.directory.checkpoint
-    tuned_whole = method is not None and method.kind == "full"
-    lm = load_lm(
-        around.model,
+    result = score_checkpoint(
+        config,
+        around.directory,
+        around.prepared,
         cache=around.cache,
         device=around.device,
+        library=around.library,
+        on_progress=around.on_progress,
+    )
+    course.seconds["score"] = time.monotonic() - began
+    return result
+
+
+def score_checkpoint(  # noqa: PLR0913
+    config: TrialConfig,
+    directory: TrialDirectory,
+    prepared: PreparedData,
+    *,
+    cache: Path,
+    device: torch.device,
+    library: TaskLibrary | None,
+    on_progress: Callable[[Progress], None],
+) -> EvalResult:
+    """Score what a trial saved, or the base model as it is, on the trial's tasks. Raises as loading and scoring do."""
+    method, checkpoint = config.method_spec, directory.checkpoint
+    tuned_whole = method is not None and method.kind == "full"
+    lm = load_lm(
+        local_model(config.model, config.scoring.data_root),
+        cache=cache,
+        device=device,
         batch_size=config.scoring.batch_size,
         quantization=None if method is None else quantization_of(method),
         adapter=None if method is None or tuned_whole else checkpoint,
         checkpoint=checkpoint if tuned_whole else None,
         backend=config.scoring.backend,
     )
-    result = score(
+    return score(
         lm,
         config.tasks,
         config.scoring,
-        own=around.prepared.own(config.split),
-        output=around.directory.eval,
-        library=around.library,
-        on_progress=lambda done, total: around.on_progress(Progress("score", done, total, None)),
+        own=prepared.own(config.split),
+        output=directory.eval,
+        library=library,
+        on_progress=lambda done, total: on_progress(Progress("score", done, total, None)),
         repeat=config.repeat,
     )
-    course.seconds["score"] = time.monotonic() - began
-    return result
 
 
 def _refuse_late(deadline: float | None) -> None:

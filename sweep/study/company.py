@@ -21,8 +21,6 @@ LEARNING_SHARE = 4
 """A search that learns is divided into at least so many turns."""
 BLIND_SAMPLERS = frozenset({"random", "grid"})
 """Samplers that propose the same whatever came before."""
-
-
 DEVICE_NAMES = {"cpu": "a CPU", "cuda": "a GPU"}
 ONE_LANE = "the study says lanes: 1"
 FIRST_SEED = "a finalist's first seed tells what one run takes of time and memory"

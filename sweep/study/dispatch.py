@@ -220,7 +220,7 @@ class Dispatcher:
             case Crashed(text, traceback):
                 del self._running[job]
                 self._settle(source, self._failed(trial, "error", text, traceback))
-            case Died("worker_died", text) if trial.together > 1:
+            case Died(_, text) if trial.together > 1:
                 del self._running[job]
                 self._bereaved.add(self._run.directory_of(trial.config).path)
                 name = f"{trial.config.method} {trial.config.number}"

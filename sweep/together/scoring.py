@@ -1,22 +1,21 @@
 """Scores trials of a wave in one pass over their base model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from evals.errors import ModelError
-from evals.harness import score
-from evals.models.scored import load_lm
 from evals.result import EvalResult
 from evals.tasks.library import TaskLibrary
 from evals.together import score_adapters
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError
-from sweep.method_rules import quantization_of
 from sweep.models import release_memory
 from sweep.progress import Progress
 from sweep.together.bases import Bases
 from sweep.together.seat import Seat, base_model
+from sweep.trial import score_checkpoint
 
 
 class WaveScoring:
@@ -81,22 +80,12 @@ class WaveScoring:
             self._on_progress(seat.place, Progress("score", done, total, None))
 
     def _score_alone(self, seat: Seat) -> EvalResult:
-        config = seat.config
-        lm = load_lm(
-            base_model(seat.config),
+        return score_checkpoint(
+            seat.config,
+            seat.directory,
+            self._prepared,
             cache=self._bases.cache,
             device=self._device,
-            batch_size=config.scoring.batch_size,
-            quantization=quantization_of(seat.method),
-            adapter=seat.directory.checkpoint,
-            backend=config.scoring.backend,
-        )
-        return score(
-            lm,
-            config.tasks,
-            config.scoring,
-            own=self._prepared.own(config.split),
-            output=seat.directory.eval,
             library=self._library,
-            on_progress=lambda done, total: self._scored([seat], done, total),
+            on_progress=partial(self._on_progress, seat.place),
         )

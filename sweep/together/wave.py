@@ -15,7 +15,6 @@ import torch
 
 from evals.offline import reading_from
 from evals.tasks.library import TaskLibrary
-from sweep.config import TrialConfig
 from sweep.course import forget_checkpoint
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError
@@ -30,6 +29,7 @@ from sweep.together.bases import Bases
 from sweep.together.scoring import WaveScoring
 from sweep.together.seat import Seat, base_model
 from sweep.training.lanes.engine import LaneEnd, Lanes
+from sweep.training.lanes.fitness import LanesUnfitError
 from sweep.training.lanes.lane import LaneJob
 
 
@@ -71,7 +71,6 @@ class Wave:
         with ResourceWatch(self._device) as watch, without_loading_bars(), reading_from(scoring.data_root):
             self._watch = watch
             try:
-                self._open(trials[0].config)
                 self._take(trials)
                 while self._seated or self._trained:
                     self._turn()
@@ -98,7 +97,7 @@ class Wave:
             seat.directory.steps.unlink(missing_ok=True)
             try:
                 self._sit(seat)
-            except InputError:
+            except (InputError, LanesUnfitError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 self._fail(seat, error)
@@ -106,7 +105,7 @@ class Wave:
     def _sit(self, seat: Seat) -> None:
         self._floor.on_progress(seat.place, Progress("load", 0, 0, None))
         began = time.monotonic()
-        lanes = self._open(seat.config)
+        lanes = self._open(seat)
         deadline = seat.config.deadline_seconds
         job = LaneJob(
             method=seat.method,
@@ -121,12 +120,10 @@ class Wave:
         self._seated[lanes.seat(job)] = seat
         seat.charge("load", time.monotonic() - began)
 
-    def _open(self, config: TrialConfig) -> Lanes:
+    def _open(self, seat: Seat) -> Lanes:
         if self._lanes is None:
-            model, method = base_model(config), config.method_spec
-            if method is None:
-                raise InputError("the base model is not trained, so it has no place among trials that are.")
-            base = self._bases.training(model, method, self._device)
+            model = base_model(seat.config)
+            base = self._bases.training(model, seat.method, self._device)
             self._lanes = Lanes(base, self._bases.tokenizer(model), self._prepared, model=model, device=self._device)
         return self._lanes
 

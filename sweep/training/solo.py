@@ -32,6 +32,7 @@ from sweep.spec import TrainingSpec
 from sweep.training.arguments import sft_config
 from sweep.training.callbacks import StepLog, TrialWatch
 from sweep.training.rows import Rows, batches, with_labels
+from sweep.training.saving import save_whole, scratch_of
 from sweep.training.validation import validation_loss
 
 
@@ -85,7 +86,7 @@ def train(  # noqa: PLR0913
     device = next(trainee.model.parameters()).device
     collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
     validate = _validation(prepared, collator, training, device)
-    scratch = output.with_name(f".{output.name}.partial")
+    scratch = scratch_of(output)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with StepLog(steps_file) as log:
@@ -104,12 +105,12 @@ def train(  # noqa: PLR0913
             labelled = with_labels(rows, max_length=training.max_length, completion_only=training.completion_only_loss)
             trainer = _build_trainer(trainee.model, arguments, labelled, tokenizer, collator)
             trainer.add_callback(watch)
-            return _run(trainer, trainee, watch, scratch, output)
+            return _run(trainer, trainee, watch, output)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, scratch: Path, output: Path) -> TrainingOutcome:
+def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, output: Path) -> TrainingOutcome:
     initial = weights_sha256(trainee.model)
     size = count_parameters(trainee.model)
     summary = trainer.train()
@@ -117,7 +118,7 @@ def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, scratch: Path, 
         raise TrialError("diverged", "A trained weight is not a number after the last step.")
     final, optim = weights_sha256(trainee.model), _describe_optim(trainer.args, trainee)
     began = time.monotonic()
-    saved_bytes = 0 if watch.pruned else _save(trainee, trainer.processing_class, scratch, output)
+    saved_bytes = 0 if watch.pruned else save_whole(output, trainee.save, trainer.processing_class)
     train_seconds = watch.loop_seconds - watch.validation_seconds - watch.waiting_seconds
     result = TrainingResult(
         optimizer_steps=summary.global_step,
@@ -168,17 +169,6 @@ def _validation(
     labelled = with_labels(rows, max_length=training.max_length, completion_only=True)
     make_batches = partial(batches, labelled, collator, batch_size=training.micro_batch_size, device=device)
     return lambda model: validation_loss(model, make_batches())
-
-
-def _save(trainee: Trainee, tokenizer: PreTrainedTokenizerBase, scratch: Path, output: Path) -> int:
-    """Save under a temporary name, then rename; what is at `output` is always whole. Gives its size in bytes."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    trainee.save(scratch)
-    tokenizer.save_pretrained(scratch)
-    shutil.rmtree(output, ignore_errors=True)
-    scratch.rename(output)
-    return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
 def _describe_optim(arguments: SFTConfig, trainee: Trainee) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from report_page import page
+from reported_run import lose
 
 from reports import render
 from sweep.errors import RunDirectoryError
@@ -48,11 +49,7 @@ def test_scores_from_the_validation_split_are_said_to_flatter(tmp_path: Path, bu
 
 def test_lost_repetitions_and_unreadable_records_are_said(tmp_path: Path, build: Builder) -> None:
     run = build(tmp_path)
-    lost = run.confirm_trial("lora", 2)
-    record = lost.read_record()
-    assert record is not None
-    failure = Failure(kind="out_of_memory", message="CUDA out of memory.")
-    write_record(lost, record.model_copy(update={"state": "FAIL", "failure": failure, "evaluation": None}))
+    lose(run.confirm_trial("lora", 2))
     run.confirm_trial("full", 3).record.write_text("{}")
 
     text = page(render.build(run).parent).text

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reported_run import lose
 
 from reports.contrast import Contrast
 from reports.gather import gather
 from reports.statistics import Interval, Reference
 from reports.verdict import BASE_MODEL, CONSTANT_ANSWER, Verdict, beaten_by, contrasts, judge, judge_run
-from sweep.record import Failure
 from sweep.spec import ReportSpec
-from sweep.store import RunDirectory, write_record
+from sweep.store import RunDirectory
 
 Builder = Callable[..., RunDirectory]
 
@@ -137,11 +137,7 @@ def test_items_that_only_one_side_has_are_left_out_and_counted(tmp_path: Path, b
 
 def test_failed_seeds_and_broken_files_leave_what_can_be_compared(tmp_path: Path, build: Builder) -> None:
     run = build(tmp_path)
-    lost = run.confirm_trial("lora", 2)
-    record = lost.read_record()
-    assert record is not None
-    failure = Failure(kind="out_of_memory", message="CUDA out of memory.")
-    write_record(lost, record.model_copy(update={"state": "FAIL", "failure": failure, "evaluation": None}))
+    lose(run.confirm_trial("lora", 2))
     next(run.confirm_trial("full", 1).eval.glob("samples_own_*")).write_text("{")
 
     judgement = judge_run(gather(run), "own/exact_match")

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_runner import trained
 
 from evals.result import EvalResult, Metric
 from evals.spec import ModelSpec
 from sweep.config import configure, configure_baseline
-from sweep.record import Failure, Memory, TrainingResult, TrialRecord
+from sweep.record import Failure, Memory, TrialRecord
 from sweep.spec import DataSpec, MethodSpec, Params, PeftSpec, StudySpec, TrackingSpec, TrainingSpec
 from sweep.store import RunDirectory, TrialDirectory, write_config, write_record, write_study
 from sweep.tracking.addresses import brief, hide_passwords, split_credentials
@@ -56,19 +57,7 @@ def baseline(spec: StudySpec) -> TrialRecord:
 def trial(spec: StudySpec, number: int, **changes: Any) -> TrialRecord:
     params: Params = {"training.learning_rate": 1e-4 * (number + 1), "methods.lora.peft.lora_r": 8}
     config = configure(spec, "lora", params, phase="search", number=number, seed=7, data_root=Path("data"))
-    training = TrainingResult(
-        optimizer_steps=12,
-        train_loss=1.0,
-        validation_loss=0.5,
-        tokens=1000,
-        tokens_per_second=100.0,
-        trainable_parameters=10,
-        total_parameters=1000,
-        checkpoint_bytes=4,
-        initial_sha256="a" * 64,
-        final_sha256="b" * 64,
-        optim="adamw_torch",
-    )
+    training = trained()
     return record_of(config, **{"objective": 0.5, "training": training, **changes})
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_runner import trained
 
 from evals.spec import ModelSpec
 from sweep.config import configure
-from sweep.record import DeviceUse, Memory, Sharing, TrainingResult, TrialRecord
+from sweep.record import DeviceUse, Memory, Sharing, TrialRecord
 from sweep.spec import DataSpec, MethodSpec, PeftSpec, ReportSpec, StudySpec, TrainingSpec
 from sweep.store import RunDirectory
 from sweep.tracking.payload import Payload, describe
@@ -24,20 +25,7 @@ def told(report: ReportSpec | None = None, **changes: Any) -> Payload:
         methods={"lora": MethodSpec(kind="lora", peft=PeftSpec(), training=TrainingSpec())},
     )
     config = configure(spec, "lora", {}, phase="search", number=0, seed=7, data_root=Path("data"))
-    training = TrainingResult(
-        optimizer_steps=12,
-        train_loss=1.0,
-        validation_loss=0.5,
-        tokens=1_000,
-        tokens_per_second=100.0,
-        positions=1_500,
-        trainable_parameters=10,
-        total_parameters=1_000,
-        checkpoint_bytes=4,
-        initial_sha256="a" * 64,
-        final_sha256="b" * 64,
-        optim="adamw_torch",
-    )
+    training = trained(positions=1_500)
     values = {
         "config": config,
         "config_fingerprint": config.fingerprint(),

@@ -68,9 +68,9 @@ class Bench:
             deadline=None,
         )
 
-    def lanes(self, method: MethodSpec, width: int | None = None) -> Lanes:
+    def lanes(self, method: MethodSpec, width: int | None = None, base=None) -> Lanes:
         tokenizer = load_tokenizer(self.model, cache=self.path)
-        return Lanes(self.base(method), tokenizer, self.data, model=self.model, device=CPU, width=width)
+        return Lanes(base or self.base(method), tokenizer, self.data, model=self.model, device=CPU, width=width)
 
     def job(self, trial: Trial, name: str, **changes: object) -> LaneJob:
         given = {

@@ -18,7 +18,7 @@ from evals.spec import ModelSpec, TaskSpec
 from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.record import Failure, Memory, TrainingResult, TrialRecord
 from sweep.spec import BudgetSpec, DataSpec, Dimension, EvaluationSpec, MethodSpec, PeftSpec, StudySpec, TrainingSpec
-from sweep.store import RunDirectory, write_json, write_study
+from sweep.store import RunDirectory, TrialDirectory, write_json, write_record, write_study
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ITEMS = {"validation": 40, "test": 60}
@@ -106,6 +106,14 @@ def confirm_record(spec: StudySpec, method: str, place: int, number: int) -> Tri
     params = search_config(spec, method, 0, 4e-4, 64).params
     config = configure(spec, method, params, phase="confirm", number=number, seed=100 + number, data_root=Path("data"))
     return record_of(config, loss=0.4 + 0.01 * number, exact=0.62 - 0.02 * place + 0.015 * (number - 2))
+
+
+def lose(trial: TrialDirectory) -> None:
+    """Let a trial that was scored have run out of memory."""
+    record = trial.read_record()
+    assert record is not None
+    failure = Failure(kind="out_of_memory", message="CUDA out of memory.")
+    write_record(trial, record.model_copy(update={"state": "FAIL", "failure": failure, "evaluation": None}))
 
 
 def search_config(spec: StudySpec, method: str, number: int, rate: float, rank: int) -> TrialConfig:

@@ -19,7 +19,7 @@ from sweep.config import TrialConfig
 from sweep.errors import TaskError
 from sweep.progress import Progress
 from sweep.protocol import Floor, Prepared, PrepareData, RunTogether, RunTrial
-from sweep.record import Failure, TrialRecord
+from sweep.record import Failure, TrainingResult, TrialRecord
 from sweep.shape import Facts
 from sweep.spec import (
     BudgetSpec,
@@ -151,6 +151,24 @@ def record(
         intermediate=intermediate or {},
         started_at=datetime.now(UTC),
     )
+
+
+def trained(**changes: object) -> TrainingResult:
+    """What a short training came to."""
+    given = {
+        "optimizer_steps": 12,
+        "train_loss": 1.0,
+        "validation_loss": 0.5,
+        "tokens": 1_000,
+        "tokens_per_second": 100.0,
+        "trainable_parameters": 10,
+        "total_parameters": 1_000,
+        "checkpoint_bytes": 4,
+        "initial_sha256": "a" * 64,
+        "final_sha256": "b" * 64,
+        "optim": "adamw_torch",
+    }
+    return TrainingResult.model_validate({**given, **changes})
 
 
 def toy_study(**changes: object) -> StudySpec:

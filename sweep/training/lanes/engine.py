@@ -11,7 +11,7 @@ its neighbours' gradients, the windows concerned are read again, narrower or alo
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -233,27 +233,33 @@ class Lanes:
 
     def _validate(self, ends: list[LaneEnd]) -> None:
         """Take the validation loss of every lane that has reached a rung."""
-        due = [number for number, lane in self._lanes.items() if lane.is_at_rung]
+        due = self._at_rung(self._lanes)
         while due:
             self._arrange()
             width = self._width.next(len(due))
             group, due = due[:width], due[width:]
             try:
                 self._take_rungs(group, ends)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                # Those that fit are still at their rung, and come again.
-                due = self._narrow_validation(group, error, ends) + due
+            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+                due = self._cope_at_rung(group, error, ends) + due
 
-    def _narrow_validation(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
-        """Memory ran out at a rung. Gives the lanes that are still due."""
+    def _cope_at_rung(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
+        """A validation was not finished. Gives the lanes that are still due: narrower, where memory ran out."""
         if len(group) == 1:
             ends.append(self._remove(group[0], error))
-        else:
+        elif is_out_of_memory(error):
             self._width.limit(len(group) // 2)
-        release_memory()
-        return [number for number in group if number in self._lanes]
+            release_memory()
+        else:
+            for number in self._at_rung(group):
+                try:
+                    self._take_rungs([number], ends)
+                except Exception as own:  # noqa: BLE001 - whatever ends a trial is its result
+                    ends.append(self._remove(number, own))
+        return self._at_rung(group)
+
+    def _at_rung(self, numbers: Iterable[int]) -> list[int]:
+        return [number for number in numbers if number in self._lanes and self._lanes[number].is_at_rung]
 
     def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()

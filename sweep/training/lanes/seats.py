@@ -1,11 +1,10 @@
-"""How an adapter comes to a lane and leaves it: made, counted, hashed and saved by PEFT, exactly as for a trial alone.
+"""How an adapter comes to a lane and leaves it: made, counted and saved by PEFT, exactly as for a trial alone.
 
 PEFT wraps the base model's layers for that moment and is taken off again, so that the base stays plain.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -15,8 +14,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from evals.spec import ModelSpec
 from sweep.adapters import ADAPTER, Trainee, attach
-from sweep.errors import TrialError
-from sweep.models import count_parameters, weights_are_finite, weights_sha256
+from sweep.models import count_parameters, weights_sha256
 from sweep.spec import MethodSpec, PeftSpec
 from sweep.training.lanes.lane import Start
 from sweep.training.lanes.stacks import Adapter, LaneAdapters
@@ -40,23 +38,16 @@ def make_adapters(
     return LaneAdapters(lane, modules, peft.lora_dropout, generator), start
 
 
-@torch.no_grad()
-def save_adapters(  # noqa: PLR0913
-    base: PreTrainedModel, method: MethodSpec, model: ModelSpec, adapters: LaneAdapters, *, seed: int, to: Path | None
-) -> str:
-    """Save a lane's adapter as a PEFT directory, unless `to` is none. Gives the hash of its weights.
-
-    Raises TrialError where a weight is no number.
-    """
-    with _attached(base, method, model, seed) as trainee:
+@contextmanager
+def trained_adapter(
+    base: PreTrainedModel, method: MethodSpec, model: ModelSpec, adapters: LaneAdapters, *, seed: int
+) -> Iterator[Trainee]:
+    """A lane's adapter on the base model as PEFT has it, while the block runs."""
+    with _attached(base, method, model, seed) as trainee, torch.no_grad():
         for name, layer in _layers(trainee.model).items():
             layer.lora_A[ADAPTER].weight.copy_(adapters.modules[name].down)
             layer.lora_B[ADAPTER].weight.copy_(adapters.modules[name].up.T)
-        if not weights_are_finite(trainee.model):
-            raise TrialError("diverged", "A trained weight is not a number after the last step.")
-        if to is not None:
-            trainee.save(to)
-        return weights_sha256(trainee.model)
+        yield trainee
 
 
 @contextmanager

@@ -213,10 +213,10 @@ class Stacks:
             parts = [
                 _drawn(lane, share.rows, inputs)
                 if lane.dropout and stack.name in lane.modules
-                else inputs.new_ones(
-                    (sum(len(row.tokens) for row in share.rows), inputs.shape[-1]), dtype=torch.float32
+                else inputs.new_ones((length, inputs.shape[-1]), dtype=torch.float32)
+                for lane, share, length in zip(
+                    batch.adapters, batch.packed.shares, batch.packed.lane_lengths, strict=True
                 )
-                for lane, share in zip(batch.adapters, batch.packed.shares, strict=True)
             ]
             batch.dropped[stack.name] = torch.cat(parts)
         return batch.dropped[stack.name]
