@@ -1,28 +1,22 @@
 """Tracking against a real store and a real server: what it logs, and that nothing that goes wrong reaches the study."""
 
-import itertools
 import json
 import math
-import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import broken_server, free_port, get, mlflow_ui, post, read
 from toy_runner import trained
 
 from evals.result import EvalResult, Metric
@@ -403,98 +397,3 @@ def test_files_too_big_for_mlflow_are_left_out_and_named(tmp_path: Path, monkeyp
     assert payload.tags["sweep.skipped_artifacts"] == "checkpoint/model.safetensors"
     assert "adapter_model.safetensors" in {artifact.path.name for artifact in payload.artifacts}
     assert "model.safetensors" not in {artifact.path.name for artifact in payload.artifacts}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def mlflow_ui(directory: Path, port: int | None = None) -> Iterator[str]:
-    """`mlflow ui` as a person starts it beside the runs."""
-    port = port or free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
-    quiet = subprocess.DEVNULL
-    # Without the processes for jobs that no test asks for.
-    settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = subprocess.Popen(command, cwd=directory, stdout=quiet, stderr=quiet, env=settings, start_new_session=True)
-    try:
-        wait_for(f"{address}/health")
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-@dataclass
-class Broken:
-    """What a broken server saw and said."""
-
-    address: str = ""
-    answered: list[int] = field(default_factory=list)
-    credentials: list[str | None] = field(default_factory=list)
-
-
-@contextmanager
-def broken_server(*statuses: int) -> Iterator[Broken]:
-    """A server that answers every request with one of these statuses in turn, or, without any, never."""
-    released = threading.Event()
-    broken = Broken()
-    turns = itertools.cycle(statuses)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if not statuses:
-                released.wait()
-                return
-            broken.credentials.append(self.headers["Authorization"])
-            broken.answered.append(next(turns))
-            self.send_response(broken.answered[-1])
-            self.end_headers()
-
-        do_POST = do_GET  # noqa: N815  (http.server's name)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    broken.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield broken
-    finally:
-        released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            read(address)
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
-
-
-def read(address: str, body: bytes | None = None) -> bytes:
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310  (loopback)
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (loopback)
-        return bytes(answer.read())
-
-
-def get(address: str) -> Any:
-    return json.loads(read(address))
-
-
-def post(address: str, body: object) -> Any:
-    return json.loads(read(address, json.dumps(body).encode()))

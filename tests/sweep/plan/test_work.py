@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import torch
-from toy_runner import toy_study
+from planned import VALIDATIONS, budget, study
 from transformers import Trainer, TrainingArguments
 
 from evals.spec import GENERAL_TEXT, PortionSpec, ScoringSpec, TaskSpec
@@ -16,17 +15,15 @@ from sweep.budget import Spending, is_spent
 from sweep.data.prepared import Manifest
 from sweep.plan.benchmarks import MMLU_SUBJECTS
 from sweep.plan.ranges import Range
-from sweep.plan.work import scoring_work, search_trials, share_trained, study_work, train_tokens
+from sweep.plan.work import scoring_work, search_trials, study_work, train_tokens
 from sweep.rungs import rows_read
-from sweep.search.samplers import build_pruner
 from sweep.shape import RowLengths
-from sweep.spec import BudgetSpec, Dimension, EvaluationSpec, PrunerSpec, StudySpec, TrainingSpec
+from sweep.spec import Dimension, EvaluationSpec, StudySpec, TrainingSpec
 
 TRAIN = RowLengths(rows=100, tokens=20_000, longest=400, learned=5_000, longest_learned=90)
 VALIDATION = RowLengths(rows=10, tokens=1_500, longest=300, learned=400, longest_learned=60)
 TEST = RowLengths(rows=20, tokens=3_000, longest=300, learned=800, longest_learned=60)
 LENGTHS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-VALIDATIONS = 4
 RANKS = {"methods.lora.peft.lora_r": {"values": (8, 16, 32)}}
 
 
@@ -36,14 +33,6 @@ def manifest(**changes: object) -> Manifest:
         "stop": (), "max_new_tokens": 64,
     }  # fmt: skip
     return Manifest.model_validate(values | changes)
-
-
-def study(**changes: object) -> StudySpec:
-    """Two methods that validate four times, without a pruner unless it is asked for."""
-    training = TrainingSpec(validations=VALIDATIONS, num_train_epochs=2, effective_batch_size=16)
-    methods = {"lora": {"kind": "lora", "peft": {}}, "full": {"kind": "full"}}
-    filled = {name: {**method, "training": training.model_dump()} for name, method in methods.items()}
-    return toy_study(methods=filled, training=training.model_dump(), **changes)
 
 
 class Lookup(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -111,10 +100,6 @@ def test_a_trials_tokens_are_its_rows_times_their_mean_length() -> None:
     assert train_tokens(TrainingSpec(max_steps=10, effective_batch_size=16), few) == 10 * 800
 
 
-def budget(**bounds: object) -> dict[str, object]:
-    return BudgetSpec.model_validate(bounds).model_dump()
-
-
 @pytest.mark.parametrize(
     ("bounds", "space", "trials"),
     [
@@ -156,108 +141,6 @@ def test_a_budget_in_tokens_holds_as_many_trials_as_the_search_itself_would_begi
         spent += Spending(trials=1, tokens=40_000)
 
     assert search_trials(spec, "lora", 40_000) == spent.trials
-
-
-@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
-def test_pruned_trials_leave_more_of_a_budget_in_tokens(pruner: str) -> None:
-    spec = study(budget=budget(tokens_per_method=1_000_000), pruner={"name": pruner})
-    trials = search_trials(spec, "lora", 40_000)
-
-    assert trials > 25
-    used = [count * 40_000 * share_trained(spec, "lora", count)[0].expected for count in (trials - 1, trials)]
-    assert used[0] < 1_000_000 <= used[1]
-
-
-def pruned(pruner: PrunerSpec, losses: list[float]) -> tuple[float, float]:
-    """Shares of the steps trained and of trials that ended, one trial after another."""
-    study = optuna.create_study(study_name="toy/lora", pruner=build_pruner(pruner, validations=VALIDATIONS))
-    trained = ended = 0
-    for loss in losses:
-        trial = study.ask()
-        for rung in range(1, VALIDATIONS + 1):
-            trial.report(loss, rung)
-            trained += 1
-            if rung < VALIDATIONS and trial.should_prune():
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                break
-        else:
-            ended += 1
-            study.tell(trial, loss)
-    return trained / (len(losses) * VALIDATIONS), ended / len(losses)
-
-
-# Which trials are spared is a matter of their numbers; here none is.
-PRUNERS = tuple(
-    {**pruner, "spared_share": 0.0}
-    for pruner in (
-        {"name": "none"},
-        {"name": "median"},
-        {"name": "median", "n_startup_trials": 0},
-        {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 0},
-        {"name": "median", "n_startup_trials": 20},
-        {"name": "median", "n_warmup_steps": 3},
-        {"name": "successive_halving"},
-        {"name": "successive_halving", "reduction_factor": 2},
-    )
-)
-
-
-@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
-def test_the_pruner_spares_and_ends_as_much_as_it_is_said_to(pruner: Mapping[str, object]) -> None:
-    spec = study(pruner=pruner)
-    trained, ended = share_trained(spec, "lora", 12)
-
-    ever_worse = pruned(spec.pruner, [1.0 + place for place in range(12)])
-    assert ever_worse == (pytest.approx(trained.low), pytest.approx(ended.low))
-    ever_better = pruned(spec.pruner, [1.0 - place / 100 for place in range(12)])
-    assert ever_better == (trained.high, ended.high) == (1, 1)
-
-
-@pytest.mark.parametrize("pruner", [*PRUNERS, {"name": "hyperband"}], ids=str)
-def test_trials_in_any_order_train_between_low_and_high(pruner: Mapping[str, object]) -> None:
-    spec = study(pruner=pruner)
-    shares, ends = share_trained(spec, "lora", 40)
-    orders = [torch.randperm(40, generator=torch.Generator().manual_seed(seed)).tolist() for seed in range(10)]
-    found = [pruned(spec.pruner, [float(loss) for loss in order]) for order in orders]
-
-    assert all(shares.low <= trained <= 1 and ends.low <= ended <= 1 for trained, ended in found)
-
-
-def test_a_share_of_the_trials_is_expected_to_be_spared_whatever_the_pruner_says() -> None:
-    def ended(share: float) -> float:
-        pruner = {"name": "successive_halving", "spared_share": share}
-        return share_trained(study(pruner=pruner), "lora", 101)[1].expected
-
-    # One goes on in any case; of a hundred others one in three, or every spared one and a third of the rest.
-    assert ended(0.0) == pytest.approx((1 + 100 / 3) / 101)
-    assert ended(0.1) == pytest.approx((1 + 10 + 90 / 3) / 101)
-    assert ended(1.0) == 1
-
-
-def test_a_trial_is_ended_at_the_first_rung_after_its_warm_up() -> None:
-    def trained(warm_up: float) -> float:
-        one = study(pruner={"name": "successive_halving"})
-        training = one.methods["lora"].training.model_copy(update={"warmup_steps": warm_up})
-        lora = one.methods["lora"].model_copy(update={"training": training})
-        return share_trained(one.model_copy(update={"methods": {"lora": lora}}), "lora", 10**6)[0].low
-
-    assert [trained(share) for share in (0.2, 0.25, 0.6, 0.9)] == pytest.approx([0.25, 0.5, 0.75, 1], rel=1e-4)
-
-
-def test_where_lengths_are_searched_short_trials_are_ended_later_in_their_course() -> None:
-    searched = {"training.num_train_epochs": {"values": (1.0, 2.0, 4.0)}}
-    spec = study(search_space=searched, pruner={"name": "successive_halving"})
-
-    # The first rung is after one pass: the end of the shortest, a half of the next, a quarter of the longest.
-    assert share_trained(spec, "lora", 10**6)[0].low == pytest.approx((1 + 1 / 2 + 1 / 4) / 3, rel=1e-4)
-
-
-def test_no_trial_is_ended_where_there_is_only_one_rung() -> None:
-    one = study(pruner={"name": "successive_halving"})
-    training = one.methods["lora"].training.model_copy(update={"validations": 1})
-    only = one.model_copy(update={"methods": {"lora": one.methods["lora"].model_copy(update={"training": training})}})
-
-    assert share_trained(only, "lora", 40) == (Range.exactly(1), Range.exactly(1))
 
 
 def phases(spec: StudySpec, known: Mapping[str, int] | None = None) -> dict[tuple[str, str | None], Any]:
