@@ -28,7 +28,8 @@ from sweep.store import TrialDirectory
 from sweep.together.bases import Bases
 from sweep.together.scoring import WaveScoring
 from sweep.together.seat import Seat, base_model
-from sweep.training.lanes.engine import LaneEnd, Lanes
+from sweep.training.lanes.ends import LaneEnd
+from sweep.training.lanes.engine import Lanes
 from sweep.training.lanes.fitness import LanesUnfitError
 from sweep.training.lanes.lane import LaneJob
 

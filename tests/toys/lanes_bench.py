@@ -14,7 +14,8 @@ from evals.spec import ModelSpec, QuantizationSpec
 from sweep.adapters import attach
 from sweep.models import load_for_training
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
-from sweep.training.lanes.engine import LaneEnd, Lanes
+from sweep.training.lanes.ends import LaneEnd
+from sweep.training.lanes.engine import Lanes
 from sweep.training.lanes.lane import LaneJob
 from sweep.training.solo import TrainingOutcome, train
 

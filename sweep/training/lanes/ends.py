@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -14,6 +15,15 @@ from sweep.training.lanes.lane import Lane
 from sweep.training.lanes.seats import trained_adapter
 from sweep.training.saving import save_whole
 from sweep.training.solo import TrainingOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class LaneEnd:
+    """A trial has left its seat: it has an outcome, or an error."""
+
+    lane: int
+    outcome: TrainingOutcome | None
+    error: BaseException | None
 
 
 def save(lane: Lane, base: PreTrainedModel, model: ModelSpec, tokenizer: PreTrainedTokenizerBase) -> TrainingOutcome:

@@ -12,7 +12,6 @@ its neighbours' gradients, the windows concerned are read again, narrower or alo
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
@@ -23,7 +22,7 @@ from sweep.data.prepared import SplitName
 from sweep.errors import TrialError
 from sweep.models import is_out_of_memory, release_memory
 from sweep.training.lanes import attention
-from sweep.training.lanes.ends import save
+from sweep.training.lanes.ends import LaneEnd, save
 from sweep.training.lanes.fitness import refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
 from sweep.training.lanes.order import RawRows, read_rows, rows_for
@@ -33,16 +32,6 @@ from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows
-from sweep.training.solo import TrainingOutcome
-
-
-@dataclass(frozen=True, slots=True)
-class LaneEnd:
-    """A trial has left its seat: it has an outcome, or an error."""
-
-    lane: int
-    outcome: TrainingOutcome | None
-    error: BaseException | None
 
 
 class Lanes:
