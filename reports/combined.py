@@ -18,8 +18,9 @@ from reports.comparable import SHA_CHARACTERS, Compiled, common_metrics, differe
 from reports.contrast import BASE_MODEL
 from reports.costs import costs, run_cells
 from reports.document import Block, Cell, Code, Column, Document, Link, Paragraph, Section, Table
+from reports.fields import Report
 from reports.gather import gather
-from reports.numbers import Report, build_numbers, to_json
+from reports.numbers import build_numbers, to_json
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, summarize
 from reports.verdict import judge_run

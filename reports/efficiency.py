@@ -7,12 +7,16 @@ device. What was not measured, as in records of older versions, is shown as miss
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from reports import wording
 from reports.document import Block, Column, Table
 from reports.gather import Gathered
 from reports.timeline import rows_of
-from sweep.record import TrainingResult, TrialRecord
+from sweep.record import TrialRecord
+
+ALL_METHODS = "all methods"
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Efficiency:
     """Wall time that no part accounts for."""
     tokens: int
     """Trained on, padding not counted."""
-    useful_share: float | None
-    """Of the token positions computed, what was no padding."""
+    positions: int | None
+    """Token positions computed, padding included; none where a trial did not count them."""
     flops: float
     """Estimated for the tokens, padding not counted."""
     computed_flops: float | None
@@ -37,11 +41,18 @@ class Efficiency:
     roofline_share: float | None
     """The middle one of the trials."""
 
+    @property
+    def useful_share(self) -> float | None:
+        """Of the token positions computed, what was no padding."""
+        return self.tokens / self.positions if self.positions else None
+
 
 def efficiencies(gathered: Gathered) -> list[Efficiency]:
-    """Every method that trained, in the study file's order."""
+    """Every method that trained, in the study file's order; where there are several, then all of them together."""
     found = [(name, records) for name, records in rows_of(gathered) if any(record.training for record in records)]
-    return [_efficiency(name, records) for name, records in found]
+    if len(found) > 1:
+        found.append((ALL_METHODS, [record for _, records in found for record in records]))
+    return [efficiency(name, records) for name, records in found]
 
 
 def efficiency_blocks(gathered: Gathered) -> list[Block]:
@@ -54,7 +65,8 @@ def efficiency_blocks(gathered: Gathered) -> list[Block]:
     return [Table(columns, [_cells(one) for one in found], _caption(gathered))]
 
 
-def _efficiency(name: str, records: Sequence[TrialRecord]) -> Efficiency:
+def efficiency(name: str, records: Sequence[TrialRecord]) -> Efficiency:
+    """What these trials, all together, made of time, tokens and the device."""
     trained = [record.training for record in records if record.training is not None]
     total = sum(record.seconds_total for record in records)
     waits = [record.seconds["wait"] for record in records if "wait" in record.seconds]
@@ -65,19 +77,14 @@ def _efficiency(name: str, records: Sequence[TrialRecord]) -> Efficiency:
         waiting_seconds=sum(waits) if waits else None,
         overhead_seconds=sum(record.overhead_seconds for record in records),
         tokens=sum(one.tokens for one in trained),
-        useful_share=_useful_share(trained),
+        positions=_sum_if_known([one.positions for one in trained]),
         flops=sum(one.estimated_flops for one in trained),
         computed_flops=_sum_if_known([one.computed_flops for one in trained]),
         roofline_share=median(shares) if shares else None,
     )
 
 
-def _useful_share(trained: Sequence[TrainingResult]) -> float | None:
-    positions = _sum_if_known([one.positions for one in trained])
-    return sum(one.tokens for one in trained) / positions if positions else None
-
-
-def _sum_if_known(values: Sequence[float | None]) -> float | None:
+def _sum_if_known(values: Sequence[Number | None]) -> Number | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 

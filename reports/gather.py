@@ -77,6 +77,8 @@ class Gathered:
     """Versions and hardware."""
     data: DataFacts | None
     """The rows, as they were prepared."""
+    prepare_seconds: float | None = None
+    """Wall time of preparing them; none where the run directory does not say so."""
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -111,6 +113,7 @@ def gather(run: RunDirectory) -> Gathered:
         unreadable=tuple(unreadable),
         environment=_environment(run, records),
         data=_data(run, records),
+        prepare_seconds=_prepare_seconds(run),
     )
 
 
@@ -135,13 +138,25 @@ def _read_all(paths: Iterable[Path], run: RunDirectory, unreadable: list[str]) -
 
 def _environment(run: RunDirectory, records: list[TrialRecord]) -> Mapping[str, str]:
     """What the run directory says of itself; failing that, what its first record says."""
+    value = _begun_with(run)
+    if value:
+        return dict(_flat(value))
+    return next((record.environment for record in records if record.environment), {})
+
+
+def _prepare_seconds(run: RunDirectory) -> float | None:
+    data = _begun_with(run).get("data")
+    seconds = data.get("prepare_seconds") if isinstance(data, dict) else None
+    return seconds if isinstance(seconds, float) else None
+
+
+def _begun_with(run: RunDirectory) -> Mapping[str, object]:
+    """Machine and data that the study began with; nothing where that cannot be read."""
     try:
         value = json.loads(run.environment.read_text("utf-8"))
     except (OSError, ValueError):
-        value = None
-    if isinstance(value, dict) and value:
-        return dict(_flat(value))
-    return next((record.environment for record in records if record.environment), {})
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _flat(value: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:

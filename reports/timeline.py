@@ -16,6 +16,7 @@ from sweep.record import TrialRecord
 
 PARTS = ("load", "data", "train", "validate", "wait", "save", "score")
 WAITING = "waiting and other"
+WHOLE_STUDY = "whole study"
 LONGEST_GAP = 0.05
 """A pause longer than this share of the time in which something ran is taken out."""
 SHORTEST_PAUSE_SECONDS = 60.0
@@ -89,6 +90,13 @@ def rows_of(gathered: Gathered) -> list[tuple[str, list[TrialRecord]]]:
     return [(name, records) for name, records in ran if records]
 
 
+def rows_and_sum(gathered: Gathered) -> list[tuple[str, list[TrialRecord]]]:
+    """The same, and where there are several, all of them together last."""
+    rows = rows_of(gathered)
+    whole = [(WHOLE_STUDY, [record for _, found in rows for record in found])]
+    return rows + whole if len(rows) > 1 else rows
+
+
 def timeline(gathered: Gathered) -> Timeline | None:
     """Lay out a study's time; none where nothing ran."""
     rows = rows_of(gathered)
@@ -109,7 +117,7 @@ def timeline(gathered: Gathered) -> Timeline | None:
 
 def time_blocks(gathered: Gathered) -> list[Block]:
     """Where each method's time went, as a table; then the pauses."""
-    found = [(name, len(records), parts_of(records)) for name, records in rows_of(gathered)]
+    found = [(name, len(records), parts_of(records)) for name, records in rows_and_sum(gathered)]
     if not found:
         return []
     named = part_names([parts for _, _, parts in found])
@@ -122,6 +130,8 @@ def time_blocks(gathered: Gathered) -> list[Block]:
         "Time by part, summed over all that ran of a method: search, repetitions, and trials that failed or were "
         "pruned. Waiting and other: what no part accounts for."
     )
+    if gathered.prepare_seconds is not None:
+        caption += f" Preparing the data before them took {wording.duration(gathered.prepare_seconds)}."
     blocks: list[Block] = [Table([*columns, Column("total", "number")], rows, caption)]
     laid = timeline(gathered)
     if laid is not None and laid.pauses:

@@ -102,6 +102,8 @@ class Prepared:
     """Versions and hardware that the worker sees."""
     facts: Facts | None = None
     """What memory can be reckoned from, so that configs that cannot fit are not tried."""
+    seconds: float = 0.0
+    """Wall time that preparing took: rows and benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,17 @@ def run_trial(  # noqa: PLR0913
     on_rung: Callable[[int, float], bool],
     on_progress: Callable[[Progress], None],
     library: TaskLibrary | None = None,
+    data_seconds: float = 0.0,
 ) -> TrialRecord:
     """Run one trial and say what came of it; the base model is only scored. The objective is left to the driver.
 
-    A library that is kept between trials spares loading benchmarks again.
+    A library that is kept between trials spares loading benchmarks again. `data_seconds` is what it took to find
+    the trial's rows; that counts as the trial's time.
     Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
     written at all.
     """
     began = time.monotonic()
-    course = Course()
+    course = Course(seconds={"data": data_seconds} if data_seconds else {})
     around = _Surroundings(
         model=local_model(config.model, config.scoring.data_root),
         directory=directory,
@@ -89,7 +91,8 @@ def run_trial(  # noqa: PLR0913
         course.memory = watch.peak()
         course.device = watch.use().model_copy(update={"matrix_product": product})
     release_memory()
-    return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=time.monotonic() - began)
+    seconds_total = data_seconds + time.monotonic() - began
+    return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=seconds_total)
 
 
 def _report_rung(course: Course, on_rung: Callable[[int, float], bool], rung: int, loss: float) -> bool:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -64,6 +65,7 @@ class TrialRunner:
         """Prepare the user's rows, or find them prepared."""
         from sweep.environment import describe
 
+        began = time.monotonic()
         prepared = self._prepared(request)
         self._load_tasks(request)
         return Prepared(
@@ -72,6 +74,7 @@ class TrialRunner:
             sha256={**prepared.sha256, **self._text_sha256(request)},
             dropped=tuple(str(row) for row in prepared.dropped),
             environment=describe(ask_gpu=True),
+            seconds=time.monotonic() - began,
         )
 
     def run(
@@ -84,10 +87,13 @@ class TrialRunner:
         if self._bases is not None:
             # What this trial needs is not known; it gets all the memory there is.
             self._bases.release()
+        began = time.monotonic()
+        prepared = self._prepared(request.data)
         return run_trial(
             request.config,
             TrialDirectory(request.directory),
-            self._prepared(request.data),
+            prepared,
+            data_seconds=time.monotonic() - began,
             cache=self._cache,
             device=default_device(),
             library=self._tasks(),
@@ -104,10 +110,13 @@ class TrialRunner:
         from sweep.together.wave import Wave
         from sweep.training.lanes.fitness import LanesUnfitError
 
+        began = time.monotonic()
+        prepared = self._prepared(request.trials[0].data)
         wave = Wave(
             floor,
             seats=request.seats,
-            prepared=self._prepared(request.trials[0].data),
+            prepared=prepared,
+            data_seconds=time.monotonic() - began,
             bases=self._resident(),
             device=default_device(),
             library=self._tasks(),

@@ -56,8 +56,8 @@ def test_the_test_command_is_what_the_check_script_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
 
     assert "sh .ci/install" in script
-    assert "\npytest" in script
-    assert "pip install uv && sh .ci/install && .venv/bin/pytest" in TEXT
+    assert "\npytest -n 2 --dist loadfile" in script
+    assert "pip install uv && sh .ci/install && .venv/bin/pytest -n 2 --dist loadfile" in TEXT
 
 
 def _words(line: str) -> list[str]:

@@ -229,7 +229,12 @@ class Driver:
         )
         self._facts = prepared.facts and largest(prepared.facts, self._devices)
         self._rows = prepared.rows["train"]
-        data = {"rows": dict(prepared.rows), "sha256": dict(prepared.sha256), "dropped": list(prepared.dropped)}
+        data = {
+            "rows": dict(prepared.rows),
+            "sha256": dict(prepared.sha256),
+            "dropped": list(prepared.dropped),
+            "prepare_seconds": round(prepared.seconds, 3),
+        }
         admit_data(self._run, prepared.environment, data)
         self._on_event(DataReady(prepared.rows, prepared.dropped))
         return dispatcher

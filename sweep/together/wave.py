@@ -46,10 +46,13 @@ class Wave:
         bases: Bases,
         device: torch.device,
         library: TaskLibrary,
+        data_seconds: float = 0.0,
     ) -> None:
+        """`data_seconds` is what it took to find the rows; the first trials bear it."""
         self._floor = floor
         self._seats = seats
         self._prepared = prepared
+        self._data_seconds = data_seconds
         self._bases = bases
         self._device = device
         self._scoring = WaveScoring(bases, prepared, library, device, floor.on_progress)
@@ -72,7 +75,7 @@ class Wave:
         with ResourceWatch(self._device) as watch, without_loading_bars(), reading_from(scoring.data_root):
             self._watch = watch
             try:
-                self._take(trials)
+                self._take(trials, data_seconds=self._data_seconds / len(trials))
                 while self._seated or self._trained:
                     self._turn()
             finally:
@@ -89,9 +92,12 @@ class Wave:
         if ended and len(self._seated) < self._seats:
             self._take(self._floor.more(self._seats - len(self._seated)))
 
-    def _take(self, trials: Sequence[RunTrial]) -> None:
+    def _take(self, trials: Sequence[RunTrial], *, data_seconds: float = 0.0) -> None:
         for trial in trials:
             seat = Seat(self._places, trial.config, TrialDirectory(trial.directory))
+            if data_seconds:
+                seat.charge("data", data_seconds)
+                seat.began -= self._data_seconds
             self._unrecorded[self._places] = seat
             self._places += 1
             forget_checkpoint(seat.directory)

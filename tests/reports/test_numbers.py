@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reports import render
-from reports.numbers import Report
+from reports.fields import Report
 from sweep.store import RunDirectory
 
 
@@ -43,3 +43,18 @@ def test_it_agrees_with_the_table_for_other_programs(finished_run: RunDirectory)
 
     scores = {(one["name"], one["metric"]): one["value"] for one in found["scores"]}
     assert scores == pytest.approx({(row.method, row.metric): row.value for row in table.itertuples()})
+
+
+def test_the_whole_study_took_what_its_parts_took_together(finished_run: RunDirectory) -> None:
+    noted = json.loads(finished_run.environment.read_text("utf-8")) if finished_run.environment.exists() else {}
+    finished_run.environment.write_text(json.dumps(noted | {"data": {"prepare_seconds": 4.5}}), "utf-8")
+    report = Report.model_validate_json(render.build(finished_run).with_name("report.json").read_text("utf-8"))
+
+    *rows, whole = report.time
+    assert len(rows) > 1
+    assert (rows[0].name, whole.name) == ("base model", "whole study")
+    assert whole.runs == sum(row.runs for row in rows)
+    assert whole.tokens == sum(row.tokens for row in rows) > 0
+    for part, seconds in whole.seconds.items():
+        assert seconds == pytest.approx(sum(row.seconds.get(part, 0.0) for row in rows))
+    assert report.prepare_seconds == 4.5

@@ -76,7 +76,7 @@ def describe(model, kind="lora", *, deadline=None, peft=None, **training) -> Tri
     )
 
 
-def run(config, prepared, path, *, on_rung=None, on_progress=None) -> TrialRecord:
+def run(config, prepared, path, *, on_rung=None, on_progress=None, **more) -> TrialRecord:
     return run_trial(
         config,
         TrialDirectory(path / "trial"),
@@ -85,7 +85,15 @@ def run(config, prepared, path, *, on_rung=None, on_progress=None) -> TrialRecor
         device=CPU,
         on_rung=on_rung or (lambda *_: False),
         on_progress=on_progress or (lambda _: None),
+        **more,
     )
+
+
+def test_finding_the_rows_counts_as_the_trials_time(model, prepared, tmp_path) -> None:
+    record = run(describe(model, None), prepared, tmp_path, data_seconds=50.0)
+
+    assert record.seconds["data"] == 50.0
+    assert 50.0 < sum(record.seconds.values()) <= record.seconds_total
 
 
 # Scoring a 4-bit model on a CPU with AVX512-BF16 rounds its constants once more.

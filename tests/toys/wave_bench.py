@@ -84,7 +84,9 @@ class Here:
         data = PrepareData(self.model, config.data, self.path, 64, self.path / "data", seed=0)
         return RunTrial(config, self.path / f"trial-{number}", data)
 
-    def run(self, floor: ToyFloor, trials: Sequence[RunTrial], seats: int = 2) -> dict[int, TrialRecord]:
+    def run(
+        self, floor: ToyFloor, trials: Sequence[RunTrial], seats: int = 2, data_seconds: float = 0.0
+    ) -> dict[int, TrialRecord]:
         wave = Wave(
             floor,
             seats=seats,
@@ -92,6 +94,7 @@ class Here:
             bases=Bases(self.path / "cache"),
             device=CPU,
             library=TaskLibrary(),
+            data_seconds=data_seconds,
         )
         wave.run(trials)
         return floor.records
