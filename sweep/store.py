@@ -11,11 +11,12 @@ runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
@@ -23,6 +24,12 @@ from sweep.config import TrialConfig
 from sweep.errors import RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
+
+WIDTH = 2**20
+"""Columns of a file that programs write: no text is broken over lines."""
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+"""Text that no version of YAML takes for anything else, but for these:"""
+WORDS_OF_OLD = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +195,20 @@ def write_study(run: RunDirectory, spec: StudySpec) -> None:
 
 def write_yaml(path: Path, model: BaseModel) -> None:
     """Write a model as YAML 1.2, whole or not at all."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    stream = StringIO()
-    yaml.dump(model.model_dump(mode="json"), stream)
-    write_text(path, stream.getvalue())
+    plain = model.model_dump(mode="json")
+    write_text(path, yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
+
+
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml is untyped
+    """Writes text so that readers of YAML 1.1 and 1.2 take it for text; many times faster than a writer of 1.2."""
+
+
+def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    is_plain = PLAIN.fullmatch(text) is not None and text.lower() not in WORDS_OF_OLD
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _write_text)
 
 
 def write_json(path: Path, value: object) -> None:

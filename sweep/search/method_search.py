@@ -5,7 +5,7 @@ in the ledger from records; Optuna only proposes and prunes. A config that canno
 without being run, and costs nothing either.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class MethodSearch:
         self._redo = list(
             self._mirror.reconcile(
                 {record.config.number: record for record in records},
-                _configs_on_disk(run, method),
+                _configs_on_disk(run, method, {record.config.number: record.config for record in records}),
                 worst_value=self._ledger.worst_value,
             )
         )
@@ -99,6 +99,7 @@ class MethodSearch:
             return None
         trial = self._mirror.trial(self._redo.pop(0)) if self._redo else self._new_trial()
         config = self._configure(trial.number, self._sample(trial))
+        self._mirror.keep(trial.number)
         if self._ledger.is_running(config):
             self._ledger.park(config)
             return None
@@ -188,7 +189,8 @@ class MethodSearch:
             self._mirror.study.enqueue_trial(space.encode_params(point))
 
 
-def _configs_on_disk(run: RunDirectory, method: str) -> dict[int, TrialConfig]:
+def _configs_on_disk(run: RunDirectory, method: str, known: Mapping[int, TrialConfig]) -> dict[int, TrialConfig]:
     parent = run.search_trial(method, 0).path.parent
-    configs = (read_config(path) for path in parent.glob("*/config.yaml"))
-    return {config.number: config for config in configs}
+    # Whoever has a record is known by it: reading YAML takes longer than all else of a resumption.
+    configs = (read_config(path) for path in parent.glob("*/config.yaml") if int(path.parent.name) not in known)
+    return {**known, **{config.number: config for config in configs}}

@@ -1,7 +1,8 @@
 """One method's study in Optuna's storage, kept as a mirror of the records on disk.
 
 The records lead: whatever the storage does not know is told again, and a storage that was lost is built anew. Trials
-keep their numbers, because a number is also the name of a directory.
+keep their numbers, because a number is also the name of a directory. What is asked is a copy in memory, of which the
+storage is a copy in turn.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from sweep.config import TrialConfig, fill_method
 from sweep.errors import InputError, RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.rungs import Stretch, stretch
+from sweep.search.level import LeveledStudy
 from sweep.search.samplers import (
     FEASIBLE,
     FEASIBLE_VALUE,
@@ -47,7 +49,6 @@ class OptunaMirror:
         self, spec: StudySpec, method: str, *, storage: BaseStorage, rows: Callable[[], int | None] = lambda: None
     ) -> None:
         """`rows` is asked as trials run, by when the number of training rows is known."""
-        self._storage = storage
         self._spec = spec
         self._method = method
         self._rows = rows
@@ -56,16 +57,16 @@ class OptunaMirror:
         self._loss_sign = -1.0 if spec.objective.direction == "maximize" else 1.0
         # This sampler never proposes. Telling goes through it because some real ones, when told, stop a loop that does
         # not exist here, or warn about constraints.
-        self._study = optuna.create_study(
-            study_name=f"{spec.name}/{method}",
-            storage=storage,
+        self._leveled = LeveledStudy(
+            f"{spec.name}/{method}",
+            database=storage,
             direction=spec.objective.direction,
-            load_if_exists=True,
             sampler=build_sampler("random", proposal_seeds(spec, method, 0)),
             pruner=build_pruner(
                 spec.pruner, validations=spec.methods[method].training.validations, stretch_of=self._stretch_of
             ),
         )
+        self._study, self._storage = self._leveled.study, self._leveled.memory
 
     @property
     def study(self) -> optuna.Study:
@@ -80,19 +81,31 @@ class OptunaMirror:
         """A trial that has not ended."""
         return optuna.trial.Trial(self._study, self._trial_id(number))
 
+    def keep(self, number: int) -> None:
+        """Write a trial that has been asked for."""
+        self._leveled.level(number)
+
     def report(self, number: int, rung: int, validation_loss: float) -> None:
         """Note a validation loss at a rung, counted from 1.
 
         Not by `Trial.report`, which keeps the first value where a trial is run again. A pruner compares in the study's
         direction, while a loss is always to be small.
         """
-        self._storage.set_trial_intermediate_value(self._trial_id(number), rung, self._loss_sign * validation_loss)
+        self._note(number, rung, validation_loss)
+        self._leveled.level(number)
 
     def tell(self, record: TrialRecord, *, worst_value: float) -> None:
         """Tell the outcome of a trial that Optuna holds as unfinished."""
+        self._tell(record, worst_value)
+        self._leveled.level(record.config.number)
+
+    def _note(self, number: int, rung: int, validation_loss: float) -> None:
+        self._storage.set_trial_intermediate_value(self._trial_id(number), rung, self._loss_sign * validation_loss)
+
+    def _tell(self, record: TrialRecord, worst_value: float) -> None:
         number = record.config.number
         for rung, validation_loss in record.intermediate.items():
-            self.report(number, rung, validation_loss)
+            self._note(number, rung, validation_loss)
         kind = None if record.failure is None else record.failure.kind
         if record.state == "FAIL" and kind not in INFEASIBLE:
             self._study.tell(number, state=TrialState.FAIL)
@@ -127,7 +140,8 @@ class OptunaMirror:
                     yield trial.number
             elif not trial.state.is_finished():
                 self._fill(trial, record)
-                self.tell(record, worst_value=worst_value(trial.number))
+                self._tell(record, worst_value(trial.number))
+        self._leveled.level_all()
 
     def _add_missing(self, configs: Mapping[int, TrialConfig]) -> None:
         for number in range(len(self.trials()), max(configs, default=-1) + 1):
@@ -167,5 +181,4 @@ class OptunaMirror:
         return stretch(fill_method(self._spec, self._method, params).training, self._rows())
 
     def _trial_id(self, number: int) -> int:
-        study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return self._leveled.trial_id(number)
