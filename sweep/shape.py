@@ -116,6 +116,10 @@ class RowLengths:
         """Mean length of a row."""
         return self.tokens / self.rows if self.rows else 0.0
 
+    def tokens_of(self, most: int) -> float:
+        """Tokens of at most so many rows that are spread over all."""
+        return self.mean * min(self.rows, most)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

@@ -132,6 +132,8 @@ class TrainingSpec(Spec):
     """Noise on the embeddings while training (arXiv 2310.05914)."""
     validations: int = Field(4, gt=0)
     """Times the validation loss is taken, at equal shares of the horizon; each is a rung for the pruner."""
+    validation_rows: int = Field(256, gt=0)
+    """Validation rows that are read each time: the same ones, spread evenly over the split; all where it has fewer."""
     horizon: Horizon | None = None
     """Rows that rungs are laid over. Unless set, those of the longest trial where the search chooses trials of
     different lengths, so that they meet at the same number of rows, and else the trial's own."""

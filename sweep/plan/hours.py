@@ -15,7 +15,7 @@ from sweep.method_rules import is_four_bit
 from sweep.plan.ranges import Range, total
 from sweep.plan.result import PhaseHours, PhaseWork
 from sweep.record import TrialRecord
-from sweep.shape import Device
+from sweep.shape import Device, RowLengths
 from sweep.spec import MethodSpec
 from sweep.store import read_record
 
@@ -66,11 +66,11 @@ def ran_on(record: TrialRecord, device: Device) -> bool:
 
 
 def rates_of(
-    records: Sequence[TrialRecord], method: MethodSpec | None, validation_tokens: Mapping[str, int]
+    records: Sequence[TrialRecord], method: MethodSpec | None, validation: Mapping[str, RowLengths]
 ) -> Rates | None:
     """Rates of a kind of method, or of the base model; none where no record tells.
 
-    `validation_tokens` is the length of validation splits by their fingerprint.
+    `validation` is how long the rows of validation splits are, by their fingerprint.
     """
     alike = [record for record in records if are_alike(record.config.method_spec, method)]
     if not alike:
@@ -81,7 +81,7 @@ def rates_of(
     return Rates(
         trials=len(alike),
         train_token=median(train) if train else None,
-        read_token=_median([value for record in alike for value in _read_token(record, validation_tokens)]),
+        read_token=_median([value for record in alike for value in _read_token(record, validation)]),
         fixed=_median([_fixed(record) for record in alike if record.state == "COMPLETE"]) or 0.0,
         items=item_seconds(alike),
     )
@@ -165,8 +165,11 @@ def are_alike(one: MethodSpec | None, other: MethodSpec | None) -> bool:
     )
 
 
-def _read_token(record: TrialRecord, validation_tokens: Mapping[str, int]) -> Iterator[float]:
-    tokens = validation_tokens.get(record.data_sha256.get("validation", ""), 0)
+def _read_token(record: TrialRecord, validation: Mapping[str, RowLengths]) -> Iterator[float]:
+    lengths, method = validation.get(record.data_sha256.get("validation", "")), record.config.method_spec
+    if lengths is None or method is None:
+        return
+    tokens = lengths.tokens_of(method.training.validation_rows)
     passes = len(record.intermediate)
     if tokens and passes and record.seconds.get("validate"):
         yield record.seconds["validate"] / passes / tokens

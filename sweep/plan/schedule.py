@@ -72,7 +72,7 @@ def schedule(  # noqa: PLR0913
 def _measure(
     spec: StudySpec, lengths: Mapping[str, RowLengths], prepared: PreparedData, records: Sequence[TrialRecord]
 ) -> Measured:
-    validation = {prepared.sha256["validation"]: lengths["validation"].tokens}
+    validation = {prepared.sha256["validation"]: lengths["validation"]}
     shared = [record for record in records if record.sharing is not None]
     single = [record for record in records if record.sharing is None]
     found: dict[str | None, MethodRates] = {}

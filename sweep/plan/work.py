@@ -75,7 +75,7 @@ def trial_work(spec: StudySpec, method: str, lengths: Mapping[str, RowLengths]) 
 
     def validation_of(config: MethodSpec) -> float:
         taken = rungs(_with_horizon(spec, method, config), lengths["train"].rows)
-        return len(taken) * lengths["validation"].tokens
+        return len(taken) * lengths["validation"].tokens_of(config.training.validation_rows)
 
     return TrialWork(*(Range(*spread(spec, method, LENGTH_KEYS, of)) for of in (steps_of, tokens_of, validation_of)))
 

@@ -23,6 +23,7 @@ _FIXED: Mapping[str, str] = {
     "max_length": "every method and trial reads the same rows",
     "completion_only_loss": "losses over different tokens cannot be compared",
     "validations": "the pruner compares trials at the same rungs",
+    "validation_rows": "losses over different rows cannot be compared",
     "horizon": "the pruner compares trials at the same rungs",
 }
 """Training keys that have one value in a study, and why."""

@@ -20,6 +20,12 @@ class Rows(Protocol):
         """Rows of a split, with `input_ids` and `completion_mask`."""
 
 
+def spread_evenly(rows: int, most: int) -> list[int]:
+    """Places of at most so many of the rows, spread evenly: rows may be sorted."""
+    taken = min(rows, most)
+    return [place * rows // taken for place in range(taken)]
+
+
 def with_labels(rows: Dataset, *, max_length: int, completion_only: bool) -> Dataset:
     """Label rows as they are read, so that nothing is copied or cached on disk."""
 

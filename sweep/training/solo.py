@@ -31,7 +31,7 @@ from sweep.rungs import rungs
 from sweep.spec import TrainingSpec
 from sweep.training.arguments import sft_config
 from sweep.training.callbacks import StepLog, TrialWatch
-from sweep.training.rows import Rows, batches, with_labels
+from sweep.training.rows import Rows, batches, spread_evenly, with_labels
 from sweep.training.saving import save_whole, scratch_of
 from sweep.training.validation import validation_loss
 
@@ -166,6 +166,7 @@ def _validation(
     rows = prepared.dataset("validation")
     if len(rows) == 0:
         return None
+    rows = rows.select(spread_evenly(len(rows), training.validation_rows))
     labelled = with_labels(rows, max_length=training.max_length, completion_only=True)
     make_batches = partial(batches, labelled, collator, batch_size=training.micro_batch_size, device=device)
     return lambda model: validation_loss(model, make_batches())

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -42,6 +42,12 @@ class Measured:
     score_seconds: float
     scores: dict[str, float] = field(default_factory=dict)
     """Exact matches by config."""
+    order: int = 0
+    """Of the configs."""
+    pruned: int = 0
+    """Configs that were ended early."""
+    winner: str = ""
+    """The config with the best score."""
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -49,6 +55,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=SHARED)
     parser.add_argument("--parts", nargs="*", default=["glued", "alone", "lanes"], choices=PARTS)
     parser.add_argument("--configs", type=int, default=8)
+    parser.add_argument("--order", type=int, default=0, help="another order of the configs")
     parser.add_argument("--rows", type=int, default=96, help="training rows")
     parser.add_argument("--answers", type=int, default=40, help="rows whose answers are generated and scored")
     parser.add_argument("--questions", type=int, default=10, help="MMLU questions of each of two subjects")
@@ -65,6 +72,8 @@ def main() -> None:
         place = Place(Workload(options, Path(scratch)))
         for part in options.parts:
             measured = place.glued() if part == "glued" else place.ours(part)
+            winner = max(measured.scores, key=measured.scores.__getitem__)
+            measured = replace(measured, order=options.order, winner=winner)
             say(json.dumps(asdict(measured)))
             if options.save:
                 with options.save.open("a", encoding="utf-8") as stream:
@@ -112,7 +121,9 @@ class Place:
                 scores[config.name] = record["evaluation"]["metrics"]["own/exact_match"]["value"]
         parts = [record["seconds"] for record in records]
         trained = sum(value for found in parts for name, value in found.items() if name not in {"score", "load"})
-        return Measured(part, seconds, trained, sum(found.get("score", 0.0) for found in parts), scores)
+        pruned = sum(record["state"] == "PRUNED" for record in records)
+        scored = sum(found.get("score", 0.0) for found in parts)
+        return Measured(part, seconds, trained, scored, scores, pruned=pruned)
 
     def _run(self, command: list[str], name: str) -> float:
         """Seconds of one process. Raises RuntimeError with the end of what it said."""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import random
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import yaml
 
 SUBJECTS = ("abstract_algebra", "marketing")
-RATES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+RATES = (5e-5, 1e-4, 2e-4, 3e-4, 4e-4, 6e-4, 8e-4, 1.2e-3, 1.6e-3)
 RANKS = (8, 16, 32)
 PROMPT = (
     "Read the message of a guest and write JSON with the keys date, first_name, last_name, people and time; "
@@ -31,10 +32,15 @@ class Config:
         return f"{self.rate:g}-{self.rank}"
 
 
-def configs(count: int) -> list[Config]:
-    """Rates and ranks, so that any first few are spread over both."""
+def configs(count: int, order: int) -> list[Config]:
+    """Rates and ranks, so that any first few are spread over both; by another `order` than 0 shuffled."""
     every = [Config(rate, rank) for rank in RANKS for rate in RATES]
-    return [every[(place * 7) % len(every)] for place in range(count)]
+    if count > len(every):
+        raise SystemExit(f"--configs: {count}, but there are {len(every)} different ones.")
+    spread = [every[(place * 7) % len(every)] for place in range(count)]
+    if order:
+        random.Random(order).shuffle(spread)  # noqa: S311 - an order, not a secret
+    return spread
 
 
 class Workload:
@@ -43,7 +49,7 @@ class Workload:
     def __init__(self, options: argparse.Namespace, path: Path) -> None:
         self.options = options
         self.path = path
-        self.configs = configs(options.configs)
+        self.configs = configs(options.configs, options.order)
 
     def prepare(self) -> None:
         """Write the rows for both sides, and the task for the stock tool. Not timed."""
@@ -156,6 +162,7 @@ class Workload:
                 "warmup_steps": 0.03,
                 "optim": "adamw_torch",
                 "validations": 4 if part == "halving" else 1,
+                "validation_rows": 16,
             },
             "search_space": {rate: {"values": list(RATES)}, rank: {"values": list(RANKS)}},
             "starting_points": {"lora": [{rate: one.rate, rank: one.rank} for one in others]},

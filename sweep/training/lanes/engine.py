@@ -25,7 +25,7 @@ from sweep.training.lanes import attention
 from sweep.training.lanes.ends import LaneEnd, save
 from sweep.training.lanes.fitness import refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
-from sweep.training.lanes.order import RawRows, read_rows, rows_for
+from sweep.training.lanes.order import RawRows, read_rows, rows_for, validation_rows_for
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
@@ -226,7 +226,9 @@ class Lanes:
         while due:
             self._arrange()
             width = self._width.next(len(due))
-            group, due = due[:width], due[width:]
+            rows = self._validation_rows(due[0])
+            group = [number for number in due if self._validation_rows(number) == rows][:width]
+            due = [number for number in due if number not in group]
             try:
                 self._take_rungs(group, ends)
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
@@ -250,6 +252,9 @@ class Lanes:
     def _at_rung(self, numbers: Iterable[int]) -> list[int]:
         return [number for number in numbers if number in self._lanes and self._lanes[number].is_at_rung]
 
+    def _validation_rows(self, number: int) -> int:
+        return self._lanes[number].job.method.training.validation_rows
+
     def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
         losses = self._validation_losses(group)
@@ -270,7 +275,7 @@ class Lanes:
         rows = self._rows["validation"]
         lanes = [self._lanes[number] for number in group]
         return self._reader.validation_losses(
-            [(lane.adapters, rows_for(rows, lane.job.method.training, completions=True)) for lane in lanes]
+            [(lane.adapters, validation_rows_for(rows, lane.job.method.training)) for lane in lanes]
         )
 
     def _finish(self, number: int) -> LaneEnd:

@@ -12,7 +12,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from sweep.data.prepared import SplitName
 from sweep.spec import TrainingSpec
 from sweep.training.lanes.packed import Row
-from sweep.training.rows import Rows, labels_of
+from sweep.training.rows import Rows, labels_of, spread_evenly
 
 RawRows = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Tokens and completion masks."""
@@ -30,6 +30,12 @@ def rows_for(raw: RawRows, training: TrainingSpec, *, completions: bool = False)
     """Rows as a trial reads them: cut to its length, labelled where it learns; on completions alone where asked."""
     only, length = completions or training.completion_only_loss, training.max_length
     return [Row(ids[:length], labels_of(ids, mask if only else None)[:length]) for ids, mask in raw]
+
+
+def validation_rows_for(raw: RawRows, training: TrainingSpec) -> list[Row]:
+    """Rows that a trial's validation losses are taken over, labelled on completions."""
+    taken = [raw[place] for place in spread_evenly(len(raw), training.validation_rows)]
+    return rows_for(taken, training, completions=True)
 
 
 @dataclass(frozen=True, slots=True)

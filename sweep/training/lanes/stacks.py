@@ -1,19 +1,18 @@
 """The adapters of all lanes, module by module: what they add to a layer's output, and their gradients.
 
-The adapters of a module stand under each other in one matrix, so that two products serve all lanes. What a lane's rank
-rows make of another lane's tokens is multiplied by zero on the way: exact, and on matrices of these sizes faster than
-cutting the batch into lanes. A lane's weights, gradients and moments are rows of the common matrices, and move when
-lanes come and go; whoever holds the lane's parameters sees them where they are.
+The adapters of a module are pages of one stack, so that two batched products serve all lanes, each lane multiplied with
+its own page alone. A lane's weights and gradients are rows of its page, and move when lanes come and go; whoever holds
+the lane's parameters sees them where they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
 
+from sweep.training.lanes.layout import Layout
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.product import Product
 
@@ -55,8 +54,10 @@ class _Batch:
     """Of the batch's shares, in their order."""
     trains: bool
     """Whether dropout acts."""
-    masks: dict[Any, torch.Tensor] = field(default_factory=dict)
-    """Which token belongs to which rank row, and by what scale, for each set of lanes."""
+    layouts: dict[Any, Layout] = field(default_factory=dict)
+    """Where the tokens of each set of lanes stand."""
+    last: tuple[torch.Tensor, Layout, torch.Tensor] | None = None
+    """What was spread last, how, and what came of it: modules that read the same share it."""
     dropped: dict[str, torch.Tensor | None] = field(default_factory=dict)
     """Dropout of each module, kept because a recomputed forward must not draw again."""
 
@@ -68,17 +69,14 @@ class Stack:
         self.name = name
         self.lanes = [lane.lane for lane in lanes]
         own = [lane.modules[name] for lane in lanes]
-        ends = [0]
-        for adapter in own:
-            ends.append(ends[-1] + len(adapter.down))
-        self.rows = dict(zip(self.lanes, pairwise(ends), strict=True))
         self.scales = {lane.lane: adapter.scale for lane, adapter in zip(lanes, own, strict=True)}
-        self.down, self.down_grad = _joined([adapter.down for adapter in own])
-        self.up, self.up_grad = _joined([adapter.up for adapter in own])
+        rank = max(len(adapter.down) for adapter in own)
+        self.down, self.down_grad = _joined([adapter.down for adapter in own], rank)
+        self.up, self.up_grad = _joined([adapter.up for adapter in own], rank)
         self._cast: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def weights(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both matrices in the compute dtype; `forget_casts` after they have changed."""
+        """Both in the compute dtype, pages x rank x size; `forget_casts` after they have changed."""
         if dtype == self.down.dtype:
             return self.down, self.up
         if self._cast is None:
@@ -90,34 +88,32 @@ class Stack:
         self._cast = None
 
     def runs(self, lanes: Iterable[int]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-        """Those of the lanes that are here, and their rows as runs, from and to. Nobody else's rows are among them.
-
-        A lane that is not read must not even be multiplied by zero: a neighbour's infinity would spoil it.
-        """
+        """Those of the lanes that are here, and their pages as runs, from and to."""
         wanted = set(lanes)
-        here = tuple(lane for lane in self.lanes if lane in wanted)
         runs: list[tuple[int, int]] = []
-        for lane in here:
-            start, end = self.rows[lane]
-            if runs and runs[-1][1] == start:
-                start = runs.pop()[0]
-            runs.append((start, end))
-        return here, tuple(runs)
+        for page, lane in enumerate(self.lanes):
+            if lane not in wanted:
+                continue
+            start = runs.pop()[0] if runs and runs[-1][1] == page else page
+            runs.append((start, page + 1))
+        return tuple(lane for lane in self.lanes if lane in wanted), tuple(runs)
 
 
-def _joined(weights: Sequence[torch.nn.Parameter]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One matrix of several, and one of their gradients; the parameters become rows of them."""
-    joined = torch.cat([weight.data for weight in weights])
-    grads = torch.cat(
-        [weight.data.new_zeros(weight.shape) if weight.grad is None else weight.grad for weight in weights]
-    )
-    start = 0
-    for weight in weights:
-        end = start + len(weight)
-        weight.data = joined[start:end]
-        weight.grad = grads[start:end]
-        start = end
-    return joined, grads
+def _joined(weights: Sequence[torch.nn.Parameter], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pages of several weights, and of their gradients; the parameters become the first rows of their pages.
+
+    Rows beyond a lane's own rank are zero and stay so: their gradients are made of products with them.
+    """
+    pages = weights[0].data.new_zeros(len(weights), rank, weights[0].shape[-1])
+    grads = torch.zeros_like(pages)
+    for number, weight in enumerate(weights):
+        own = slice(0, len(weight))
+        pages[number, own] = weight.data
+        if weight.grad is not None:
+            grads[number, own] = weight.grad
+        weight.data = pages[number, own]
+        weight.grad = grads[number, own]
+    return pages, grads
 
 
 class Stacks:
@@ -172,35 +168,35 @@ class Stacks:
         lanes, runs = stack.runs(share.lane for share in batch.packed.shares)
         if not lanes:
             return output
+        layout, dropout = self._layout(batch, stack, lanes), self._dropout(batch, stack, inputs)
+        kept = self._kept(batch, layout, inputs, dropout)
         added: torch.Tensor = Product.apply(
-            output,
-            inputs,
-            self._anchor,
-            (stack, runs),
-            self._mask(batch, stack, lanes),
-            self._dropout(batch, stack, inputs),
-            self._dtype,
+            output, inputs, self._anchor, (stack, runs, layout), kept, dropout, self._dtype
         )
         return added
 
-    def _mask(self, batch: _Batch, stack: Stack, lanes: tuple[int, ...]) -> torch.Tensor | float:
-        """Tokens by rank rows: the adapter's scale where the row is of the token's lane, and zero elsewhere."""
-        if len(lanes) == len(batch.packed.shares) == 1:
-            return stack.scales[lanes[0]]
-        widths = tuple(stack.rows[lane][1] - stack.rows[lane][0] for lane in lanes)
-        key = (lanes, widths)
-        if key not in batch.masks:
-            mask = torch.zeros(batch.packed.size, sum(widths), dtype=self._dtype, device=self._anchor.device)
-            column, columns = 0, {}
-            for lane, width in zip(lanes, widths, strict=True):
-                columns[lane] = (column, column + width)
-                column += width
-            for share, first, last in batch.packed.spans():
-                if share.lane in columns:
-                    low, high = columns[share.lane]
-                    mask[first:last, low:high] = stack.scales[share.lane]
-            batch.masks[key] = mask
-        return batch.masks[key]
+    @torch.no_grad()
+    def _kept(self, batch: _Batch, layout: Layout, inputs: torch.Tensor, dropout: torch.Tensor | None) -> torch.Tensor:
+        """What dropout leaves of a module's inputs, lane by lane."""
+        if dropout is not None:
+            return layout.spread((inputs[0].float() * dropout).to(self._dtype))
+        if batch.last is None or batch.last[0] is not inputs or batch.last[1] is not layout:
+            batch.last = inputs, layout, layout.spread(inputs[0].to(self._dtype))
+        return batch.last[2]
+
+    def _layout(self, batch: _Batch, stack: Stack, lanes: tuple[int, ...]) -> Layout:
+        """Where the lanes' tokens stand; modules of the same lanes and scales share one."""
+        scales = tuple(stack.scales[lane] for lane in lanes)
+        if (lanes, scales) not in batch.layouts:
+            spans = {share.lane: (first, last) for share, first, last in batch.packed.spans()}
+            batch.layouts[lanes, scales] = Layout(
+                [spans[lane] for lane in lanes],
+                scales,
+                batch.packed.size,
+                dtype=self._dtype,
+                device=self._anchor.device,
+            )
+        return batch.layouts[lanes, scales]
 
     def _dropout(self, batch: _Batch, stack: Stack, inputs: torch.Tensor) -> torch.Tensor | None:
         """What inputs are multiplied by: 0 or 1 / (1 - p), drawn as a lane alone would draw it; none without dropout.

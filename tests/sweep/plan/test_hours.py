@@ -24,14 +24,14 @@ from sweep.plan.hours import (
 from sweep.plan.ranges import Range
 from sweep.plan.result import PhaseHours, PhaseWork, ScoringWork
 from sweep.record import TrainingResult, TrialRecord
-from sweep.shape import Device
+from sweep.shape import Device, RowLengths
 from sweep.spec import MethodSpec, StudySpec, TrainingSpec
 from sweep.store import RunDirectory, write_config, write_record
 
 L4 = Device("NVIDIA L4", "cuda", 24 * 2**30, 24 * 2**30)
 CPU = Device("Toy 9000", "cpu", 2**30, 2**30)
 OWN, SILENT, GSM8K = TaskSpec(task="own"), TaskSpec(task="own", generate=False), TaskSpec(task="gsm8k")
-VALIDATION = {"fingerprint": 1_000}
+VALIDATION = {"fingerprint": RowLengths(rows=10, tokens=1_000, longest=100, learned=200)}
 
 
 def study(*tasks: TaskSpec) -> StudySpec:
@@ -177,7 +177,7 @@ def test_without_a_trial_alike_there_are_no_rates() -> None:
 def test_a_failed_trial_tells_nothing_of_loading_and_unknown_rows_nothing_of_reading() -> None:
     spec = study()
     failed = record(config_of(spec, "lora"), state="PRUNED", evaluation=None)
-    found = rates_of([failed], spec.methods["lora"], {"other rows": 1_000})
+    found = rates_of([failed], spec.methods["lora"], {"other rows": VALIDATION["fingerprint"]})
 
     assert found == Rates(1, 1 / 100)
 

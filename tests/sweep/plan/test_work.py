@@ -172,6 +172,12 @@ def test_without_fresh_seeds_nothing_is_confirmed() -> None:
     assert {phase for phase, _ in phases(study(budget=budget(confirm_seeds=0)))} == {"baseline", "search"}
 
 
+def test_a_validation_reads_no_more_rows_than_asked_for() -> None:
+    search = phases(study(training={"validation_rows": 4}, budget=budget(trials_per_method=5)))["search", "lora"]
+
+    assert search.validation_tokens == Range.exactly(5 * VALIDATIONS * 600)
+
+
 def test_searched_lengths_set_how_far_a_trials_work_may_lie_apart() -> None:
     searched = {"training.num_train_epochs": Dimension(values=(1.0, 2.0, 6.0)).model_dump()}
     search = phases(study(search_space=searched, budget=budget(trials_per_method=9)))["search", "full"]

@@ -42,7 +42,12 @@ def test_the_devices_time_is_divided_among_the_trials(here: Here) -> None:
 
     records = here.run(ToyFloor(waiting=trials[2:]), trials[:2], data_seconds=6.0)
 
-    assert {number: record.seconds.get("data") for number, record in records.items()} == {0: 3.0, 1: 3.0, 2: None, 3: None}
+    assert {number: record.seconds.get("data") for number, record in records.items()} == {
+        0: 3.0,
+        1: 3.0,
+        2: None,
+        3: None,
+    }
     for record in records.values():
         assert {"load", "train", "validate", "save", "score"} <= record.seconds.keys()
         assert record.seconds_total == pytest.approx(sum(record.seconds.values()))

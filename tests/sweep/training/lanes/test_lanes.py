@@ -271,3 +271,14 @@ def test_what_two_lanes_add_is_what_each_adds_by_itself(bench: Bench) -> None:
     lanes.close()
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-7) for one, other in zip(together, apart, strict=True))
     assert all(float(grad.abs().max()) > 0 for grad in together[1::2])
+
+
+def test_each_lane_is_validated_on_as_many_rows_as_it_asks_for_alone(bench: Bench) -> None:
+    trials = {f"{rows}-rows": Trial(lora(validation_rows=rows)) for rows in (1, 2, 100)}
+    ends = bench.together({**trials, "again": trials["2-rows"]})
+
+    found = {name: end.outcome.intermediate for name, end in ends.items() if end.outcome}
+    for name, trial in trials.items():
+        assert found[name] == pytest.approx(bench.alone(trial, f"{name}-alone").intermediate, rel=1e-5)
+    assert found["again"] == pytest.approx(found["2-rows"], rel=1e-5)
+    assert len({round(losses[2], 6) for losses in found.values()}) == len(trials)
