@@ -4,7 +4,6 @@ The order in which an outcome becomes known is decided here, once: the record is
 it Optuna) is told, then tracking, then whoever watches. A driver killed between two of these finds out from the record.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +90,8 @@ class RunningTrial:
     """On the monotonic clock."""
     together: int = 1
     """Most trials that are run at the same time on its device."""
+    saved_at: int | None = None
+    """When the training state that it started from was saved, by its file; none where there was none."""
 
 
 Seats = Callable[[TrialConfig], int]
@@ -109,6 +110,7 @@ class Dispatcher:
         tracker: TrialTracker | None,
         on_event: OnEvent,
         seats: Seats = lambda _: 1,
+        save_seconds: float | None = None,
     ) -> None:
         self._pool = pool
         self._run = run
@@ -118,6 +120,7 @@ class Dispatcher:
         self._running: dict[int, RunningTrial] = {}
         self._interruptions: dict[Path, int] = {}
         self._seats = seats
+        self._save_seconds = save_seconds
         self._groups: dict[int, TrialConfig] = {}
         self._bereaved: set[Path] = set()
 
@@ -191,15 +194,14 @@ class Dispatcher:
 
     def _hand_out(self, config: TrialConfig) -> RunTrial:
         directory = self._run.directory_of(config)
-        if directory.path.exists():
-            # What an unfinished or outdated trial left.
-            shutil.rmtree(directory.path)
+        directory.clear()
         write_config(directory, config)
         note_test_opening(self._run, config, by="study")
-        return RunTrial(config, directory.path, self._data_for(config))
+        return RunTrial(config, directory.path, self._data_for(config), self._save_seconds)
 
     def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
-        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together)
+        saved_at = _saved_at(self._run.directory_of(config))
+        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together, saved_at)
         self._on_event(TrialStarted(config))
 
     def _hear(self, source: TrialSource, job: int, message: Message) -> None:
@@ -208,6 +210,8 @@ class Dispatcher:
             return
         trial = self._running[job]
         match message:
+            case Progressed(progress) if progress.note:
+                self._on_event(Notice(f"{_name(trial.config)}: {progress.note}"))
             case Progressed(progress):
                 self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
             case RungReached(rung, loss):
@@ -223,14 +227,22 @@ class Dispatcher:
             case Died(_, text) if trial.together > 1:
                 del self._running[job]
                 self._bereaved.add(self._run.directory_of(trial.config).path)
-                name = f"{trial.config.method} {trial.config.number}"
-                self._on_event(Notice(f"{name} is started again, by itself: {text}"))
+                self._on_event(Notice(f"{_name(trial.config)} is started again, by itself: {text}"))
+                source.put_back(trial.config)
+            case Died("worker_died", text) if self._got_further(trial):
+                del self._running[job]
+                self._on_event(Notice(f"{_name(trial.config)} goes on from its last training state: {text}"))
                 source.put_back(trial.config)
             case Died(kind, text):
                 del self._running[job]
                 self._settle(source, self._failed(trial, kind, text))
             case _:
                 raise _error_of(message)
+
+    def _got_further(self, trial: RunningTrial) -> bool:
+        """Whether a trial has saved a state since it started: then its worker's death need not come again at once."""
+        saved_at = _saved_at(self._run.directory_of(trial.config))
+        return saved_at is not None and saved_at != trial.saved_at
 
     def _end(self, source: TrialSource, record: TrialRecord) -> None:
         if record.failure is None or record.failure.kind != "interrupted":
@@ -264,6 +276,17 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.log(record, directory)
         self._on_event(TrialEnded(record))
+
+
+def _saved_at(directory: TrialDirectory) -> int | None:
+    try:
+        return directory.training_state.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _name(config: TrialConfig) -> str:
+    return f"{config.method} {config.number}"
 
 
 def _deadline(configs: Sequence[TrialConfig], together: int) -> float | None:

@@ -13,8 +13,8 @@ from sweep.models import weights_are_finite, weights_sha256
 from sweep.record import TrainingResult
 from sweep.training.lanes.lane import Lane
 from sweep.training.lanes.seats import trained_adapter
+from sweep.training.outcome import TrainingOutcome
 from sweep.training.saving import save_whole
-from sweep.training.solo import TrainingOutcome
 
 
 @dataclass(frozen=True, slots=True)
