@@ -16,8 +16,11 @@ from sweep.spec import TrainingSpec
 from sweep.stopping import Stop
 from sweep.store import TrialDirectory
 from sweep.training.outcome import TrainingOutcome
-from sweep.training.state.file import StateUnusableError
-from sweep.training.state.keeper import StateKeeper, account_of, identity_of, step_of
+from sweep.training.state.file import StateUnusableError, read_values
+from sweep.training.state.keeper import HEAD, TRAINED, StateKeeper, account_of, identity_of, step_of
+
+ALONE, IN_A_LANE = "alone", "in a lane"
+"""Ways to train; a state is of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,15 @@ def go_on(
         text = "It had been trained already, and is scored now."
     on_progress(Progress("load", 0, 0, None, note=text))
     return outcome
+
+
+def way_of(directory: TrialDirectory) -> str | None:
+    """How a trial was being trained when its state was saved; none where that is unknown or over."""
+    try:
+        values = read_values(directory.training_state)
+        return None if TRAINED in values else str(values[HEAD]["identity"]["way"])
+    except (StateUnusableError, KeyError, TypeError):
+        return None
 
 
 def start_over(course: Course, directory: TrialDirectory) -> None:

@@ -80,6 +80,11 @@ class Course:
         """Seconds that the trial had taken before it was interrupted."""
         return 0.0 if self.earlier is None else self.earlier.seconds_total
 
+    @property
+    def earlier_elapsed_seconds(self) -> float:
+        """Wall time that the trial had been running before it was interrupted."""
+        return 0.0 if self.earlier is None else self.earlier.elapsed_seconds
+
     def measure(self, memory: Memory, device: DeviceUse) -> None:
         """Note what this part of the trial took; what an earlier part took is added."""
         self.memory, self.device = memory, device
@@ -95,14 +100,13 @@ class Course:
 
     def account(self, *, seconds_total: float, elapsed_seconds: float, steps: int = 0, company: int = 0) -> Account:
         """What the trial has taken by now: seconds since its latest start are added to those before."""
-        earlier = 0.0 if self.earlier is None else self.earlier.elapsed_seconds
         return Account(
             started_at=self.started_at,
             resumed=self.resumed,
             intermediate=self.intermediate,
             seconds=self.seconds,
             seconds_total=self.earlier_seconds + seconds_total,
-            elapsed_seconds=earlier + elapsed_seconds,
+            elapsed_seconds=self.earlier_elapsed_seconds + elapsed_seconds,
             memory=self.memory,
             energy_joules=None if self.device is None else self.device.energy_joules,
             steps=steps,

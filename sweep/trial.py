@@ -24,7 +24,7 @@ from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
 from sweep.adapters import attach
 from sweep.config import TrialConfig
-from sweep.continuing import Saving, go_on, open_keeper, start_over
+from sweep.continuing import ALONE, Saving, go_on, open_keeper, start_over
 from sweep.course import Account, Course
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError, TrialError
@@ -125,7 +125,7 @@ def _keeper(  # noqa: PLR0913, PLR0917
         directory,
         data_sha256=prepared.sha256,
         device=device,
-        way="alone",
+        way=ALONE,
         saving=saving,
         account=account,
         on_progress=on_progress,
