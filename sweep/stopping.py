@@ -79,7 +79,7 @@ class Ending:
         self.now()
 
     def now(self) -> None:
-        """End without cleaning up. Nothing is worth finishing: a trial without a record is run again, or gone on with."""
+        """End without cleaning up: a trial without a record is gone on with, or run again."""
         if self._number is not None:
             # The driver reads from this how the worker ended.
             signal.signal(self._number, signal.SIG_DFL)

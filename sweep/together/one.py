@@ -1,4 +1,4 @@
-"""A trial that began in a lane and goes on alone stays in a lane: trained otherwise, its sums would be rounded otherwise."""
+"""A trial that began in a lane and goes on alone stays in a lane: elsewhere its sums would be rounded otherwise."""
 
 from collections.abc import Callable, Sequence
 
