@@ -7,8 +7,8 @@ from sweep.stopping import Stop
 from sweep.training.state.keeper import StateKeeper
 
 
-class Cut(Exception):  # noqa: N818 - no error: the power went
-    """What a kill looks like from inside: nothing after it is done."""
+class Cut(BaseException):
+    """What a kill looks like from inside: nobody catches it."""
 
 
 def keeper(path: Path, *, seconds: float = 0.0, stop: Stop | None = None, **changes: object) -> StateKeeper:

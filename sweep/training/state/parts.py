@@ -81,10 +81,10 @@ def put_optimizer(state: TrainingState, optimizer: torch.optim.Optimizer) -> Non
     weights = list(_parameters(optimizer))
     settings = optimizer.state_dict()["param_groups"]
     rates = state.values["rates"]
-    if len(rates) != len(settings) or any(number >= len(weights) for number in moments):
+    if len(rates) != len(settings) or any(place >= len(weights) for place in moments):
         raise StateUnusableError("its optimizer has other parameters")
-    for number, values in moments.items():
-        _refuse_misshapen(weights[number], values)
+    for place, values in moments.items():
+        _refuse_misshapen(weights[place], values)
     groups = [{**group, "lr": rate} for group, rate in zip(settings, rates, strict=True)]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if isinstance(optimizer, Optimizer8bit):
