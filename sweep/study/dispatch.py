@@ -90,8 +90,6 @@ class RunningTrial:
     """On the monotonic clock."""
     together: int = 1
     """Most trials that are run at the same time on its device."""
-    saved_at: int | None = None
-    """When the training state that it started from was saved, by its file; none where there was none."""
 
 
 Seats = Callable[[TrialConfig], int]
@@ -123,6 +121,7 @@ class Dispatcher:
         self._save_seconds = save_seconds
         self._groups: dict[int, TrialConfig] = {}
         self._bereaved: set[Path] = set()
+        self._saved_at: dict[Path, int | None] = {}
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Have a worker prepare the data. Raises the worker's InputError, or RunError where that failed."""
@@ -195,13 +194,13 @@ class Dispatcher:
     def _hand_out(self, config: TrialConfig) -> RunTrial:
         directory = self._run.directory_of(config)
         directory.clear()
+        self._saved_at[directory.path] = _saved_at(directory)
         write_config(directory, config)
         note_test_opening(self._run, config, by="study")
         return RunTrial(config, directory.path, self._data_for(config), self._save_seconds)
 
     def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
-        saved_at = _saved_at(self._run.directory_of(config))
-        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together, saved_at)
+        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together)
         self._on_event(TrialStarted(config))
 
     def _hear(self, source: TrialSource, job: int, message: Message) -> None:
@@ -241,8 +240,9 @@ class Dispatcher:
 
     def _got_further(self, trial: RunningTrial) -> bool:
         """Whether a trial has saved a state since it started: then its worker's death need not come again at once."""
-        saved_at = _saved_at(self._run.directory_of(trial.config))
-        return saved_at is not None and saved_at != trial.saved_at
+        directory = self._run.directory_of(trial.config)
+        saved_at = _saved_at(directory)
+        return saved_at is not None and saved_at != self._saved_at[directory.path]
 
     def _end(self, source: TrialSource, record: TrialRecord) -> None:
         if record.failure is None or record.failure.kind != "interrupted":
@@ -279,6 +279,7 @@ class Dispatcher:
 
 
 def _saved_at(directory: TrialDirectory) -> int | None:
+    """When a trial's training state was saved, by its file; none where there is none."""
     try:
         return directory.training_state.stat().st_mtime_ns
     except FileNotFoundError:

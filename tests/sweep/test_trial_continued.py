@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from interrupting import Cut, cut_at
+from interrupting import Cut, cut_at, found_out
 from wave_bench import CPU, Here, make_here
 
 from sweep.continuing import Saving
@@ -65,16 +65,6 @@ def notes(seen: list[Progress]) -> list[str]:
     return [progress.note for progress in seen if progress.note]
 
 
-def agrees(one: TrialRecord, other: TrialRecord) -> bool:
-    """Whether all that a trial found out is equal, bit by bit."""
-    clocks = {"tokens_per_second"}
-    return (
-        (one.state, one.intermediate, one.tokens) == (other.state, other.intermediate, other.tokens)
-        and one.training.model_dump(exclude=clocks) == other.training.model_dump(exclude=clocks)
-        and one.evaluation.metrics == other.evaluation.metrics
-    )
-
-
 def kill_while_scoring(progress: Progress) -> None:
     if progress.phase == "score" and progress.step:
         raise Cut
@@ -90,7 +80,7 @@ def test_a_trial_killed_while_it_trained_ends_in_the_record_that_it_would_have_h
             run(here, request, on_progress=cut_at(step))
     record, seen = run(here, request)
 
-    assert agrees(record, whole)
+    assert found_out(record) == found_out(whole)
     assert (record.resumed, whole.resumed) == (2, 0)
     assert record.training.nondeterminism is None
     assert notes(seen) == ["Training goes on after step 6."]
@@ -131,7 +121,7 @@ def test_a_trial_killed_while_it_was_scored_is_not_trained_again(here: Here) -> 
 
     record, seen = run(here, request)
 
-    assert agrees(record, whole)
+    assert found_out(record) == found_out(whole)
     assert record.resumed == 1
     assert {progress.phase for progress in seen if not progress.note} == {"score"}
     assert notes(seen) == ["It had been trained already, and is scored now."]
@@ -152,7 +142,7 @@ def test_a_trial_that_is_told_to_stop_says_so_and_goes_on_next_time(here: Here, 
     record, seen = run(here, request)
 
     assert (stopped.state, stopped.failure.kind) == ("FAIL", "interrupted")
-    assert agrees(record, whole)
+    assert found_out(record) == found_out(whole)
     assert record.resumed == 1
     assert ("train" in {progress.phase for progress in seen}) != last
 
@@ -171,7 +161,7 @@ def test_a_state_that_is_damaged_or_of_other_work_is_not_gone_on_from_and_it_is_
     other = RunTrial(request.config.model_copy(update={"seed": 8}), request.directory, request.data)
     another, said_too = run(here, other)
 
-    assert agrees(damaged, whole)
+    assert found_out(damaged) == found_out(whole)
     assert (damaged.resumed, another.resumed) == (0, 0)
     assert "damaged" in notes(said)[0]
     assert "of other work (another config)" in notes(said_too)[0]
@@ -194,7 +184,7 @@ def test_a_state_that_does_not_fit_after_all_costs_a_fresh_start(here: Here, mon
     record, seen = run(here, request)
 
     # By then the weights had been put back.
-    assert agrees(record, whole)
+    assert found_out(record) == found_out(whole)
     assert record.resumed == 0
     assert "other parameters" in notes(seen)[1]
 

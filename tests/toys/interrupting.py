@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from sweep.record import TrialRecord
 from sweep.stopping import Stop
 from sweep.training.state.keeper import StateKeeper
 
@@ -25,3 +26,16 @@ def cut_at(step: int) -> Callable[[object], None]:
             raise Cut
 
     return on_progress
+
+
+def found_out(record: TrialRecord) -> dict[str, object]:
+    """All that a trial found out, but for what a clock told."""
+    assert record.training is not None, record.failure
+    assert record.evaluation is not None
+    return {
+        "state": record.state,
+        "intermediate": dict(record.intermediate),
+        "tokens": record.tokens,
+        "training": record.training.model_dump(exclude={"tokens_per_second"}),
+        "scores": {name: metric.value for name, metric in record.evaluation.metrics.items()},
+    }
