@@ -47,6 +47,8 @@ TRIAL_COLUMNS = (
     "devices",
     "energy_joules",
     "lanes",
+    "resumed",
+    "nondeterminism",
     "seconds_total",
     "elapsed_seconds",
     "started_at",
@@ -62,7 +64,9 @@ def trials(run: RunDirectory) -> pd.DataFrame:
     Columns are `TRIAL_COLUMNS`, then `params.KEY` for each searched key by its dotted name, `metrics.NAME` and
     `metrics.NAME.stderr` for each score, and `seconds.PART` for each timed part. Loss is in nats per token, sizes
     are in bytes, times in seconds; energy, in joules, is empty where the machine did not tell it, and `lanes` where the
-    trial had its device to itself. A column is empty where a trial has no such value.
+    trial had its device to itself. `resumed` counts interruptions after which a trial went on from its saved training
+    state, and `nondeterminism` says why the same config and seed need not give the same weights again. A column is
+    empty where a trial has no such value.
     """
     gathered = gather(run)
     rows = [_trial_row(record, gathered) for record in gathered.records]
@@ -112,6 +116,7 @@ def _trial_row(record: TrialRecord, gathered: Gathered) -> dict[str, object]:
         "devices": None if device is None else device.count,
         "energy_joules": None if device is None else device.energy_joules,
         "lanes": None if sharing is None else sharing.lanes,
+        "resumed": record.resumed,
         "seconds_total": record.seconds_total,
         "elapsed_seconds": record.elapsed_seconds,
         "started_at": record.started_at,

@@ -103,6 +103,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
 
 
+def nondeterminism(device: torch.device) -> str | None:
+    """Why training twice on this device need not give the same weights bit by bit; none where it does."""
+    if device.type == "cpu" or torch.are_deterministic_algorithms_enabled():
+        return None
+    return "the GPU adds up gradients in no fixed order, which rounds otherwise each time"
+
+
 def release_memory() -> None:
     """Give back what a trial held, once nothing names its model any more."""
     # transformers registers the embeddings with bitsandbytes' 8-bit optimizers and never takes them off again.

@@ -18,3 +18,5 @@ class Progress:
     """Steps or requests in all; 0 until they are known."""
     loss: float | None
     """Last training loss, or the validation loss just taken."""
+    note: str = ""
+    """A sentence for whoever runs the study."""

@@ -52,6 +52,8 @@ class RunTrial:
     """The trial's directory."""
     data: PrepareData
     """Its rows, which are prepared already."""
+    save_seconds: float | None = None
+    """Wall time between saves of its training state, from which it goes on after an interruption; none saves none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,12 @@ class Runner(Protocol):
 
     def run_together(self, request: RunTogether, floor: "Floor") -> None:
         """Run trials to their records, and those that are given for free seats. Raises as `run` does."""
+
+    def ask_to_stop(self) -> bool:
+        """Have the trials that are being trained save their state and end in KeyboardInterrupt soon.
+
+        Asked from a signal handler or another thread. Gives whether there is any state to wait for.
+        """
 
 
 class Floor(Protocol):

@@ -103,6 +103,9 @@ class TrainingResult(Spec):
     """Hash of the trainable weights after the last step."""
     optim: str
     """The optimizer as it was resolved on this machine."""
+    nondeterminism: str | None = None
+    """Why the same config and seed need not give the same weights again on this machine, bit by bit; none where they
+    do, and in records of older versions."""
 
     @property
     def trainable_share(self) -> float:
@@ -166,7 +169,10 @@ class TrialRecord(Spec):
     started_at: datetime
     """When the trial began, UTC."""
     seconds_total: float = Field(0.0, ge=0)
-    """Wall time of the whole trial; where it shared the device, its part of that."""
+    """Wall time of the whole trial; where it shared the device, its part of that. Time between an interruption and
+    going on is not the trial's, nor is what was trained after the last saved state and had to be trained again."""
+    resumed: int = Field(0, ge=0)
+    """Times that the trial was interrupted and went on from its saved training state."""
 
     @property
     def elapsed_seconds(self) -> float:

@@ -291,6 +291,8 @@ class StudySpec(Spec):
     lanes: int | None = Field(None, gt=0)
     """Adapter trials that are trained together over one base model, at most; 1 trains each alone, and without it
     there are as many as pay and fit. A trial's result is the same up to rounding."""
+    save_seconds: float | None = Field(600.0, ge=0)
+    """Seconds between saves of a running trial, from which it goes on after an interruption; null saves none."""
     storage: str | None = None
     """An Optuna storage URL; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()

@@ -3,6 +3,7 @@
 runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
              baseline/                    record.json  config.yaml  eval/
              search/<method>/0007/        the same, and steps.jsonl  checkpoint/
+                                          until it has ended: training-state.safetensors
              confirm/baseline/            the base model on the test split
              confirm/<method>/seed-1/     the same as a trial
              rerun/search-<method>-0007-1/   a trial that was run again, to compare
@@ -12,6 +13,7 @@ runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +61,21 @@ class TrialDirectory:
         return self.path / "checkpoint"
 
     @property
+    def training_state(self) -> Path:
+        """What a trial goes on from after an interruption; gone once it has ended."""
+        return self.path / "training-state.safetensors"
+
+    @property
     def eval(self) -> Path:
         """lm-evaluation-harness's own result and sample files."""
         return self.path / "eval"
+
+    def clear(self) -> None:
+        """Remove what an unfinished or outdated trial left, but for what it may go on from."""
+        kept = {self.training_state, self.steps, self.checkpoint} if self.training_state.exists() else set()
+        for path in self.path.iterdir() if self.path.exists() else ():
+            if path not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def read_record(self) -> TrialRecord | None:
         """The record, or None where the trial has not ended."""
@@ -143,6 +157,12 @@ class RunDirectory:
         found = _records((self.path / "confirm" / method).glob("seed-*/record.json"))
         return sorted(found, key=lambda record: record.config.number)
 
+    def forget_states(self) -> None:
+        """Remove training states that a kill left behind: of trials that have ended, and half-written ones."""
+        for path in self.path.rglob("*training-state.safetensors*"):
+            if path.suffix == ".tmp" or TrialDirectory(path.parent).record.exists():
+                path.unlink(missing_ok=True)
+
     def read_study(self) -> StudySpec:
         """The study as run. Raises RunDirectoryError where the directory holds none."""
         if not self.study_file.is_file():
@@ -174,8 +194,9 @@ def read_record(path: Path) -> TrialRecord:
 
 
 def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
-    """Write the record: from here on the trial counts as ended."""
+    """Write the record: from here on the trial counts as ended, and is not gone on with."""
     write_text(directory.record, record.model_dump_json(indent=2) + "\n")
+    directory.training_state.unlink(missing_ok=True)
 
 
 def write_config(directory: TrialDirectory, config: TrialConfig) -> None:

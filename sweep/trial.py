@@ -2,8 +2,8 @@
 
 What happens to a trial becomes its record: out of memory, divergence, the deadline, an interruption, a bug. What the
 user has to mend (an InputError: a model that cannot be loaded, a task without data) is raised as it is, because every
-other trial of the study would end the same way. A worker that is told to stop raises KeyboardInterrupt, from its
-signal handler or from `on_progress`.
+other trial of the study would end the same way. A worker that is told to stop raises KeyboardInterrupt: from its signal
+handler, from `on_progress`, or once what was trained is saved.
 """
 
 import time
@@ -24,7 +24,8 @@ from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
 from sweep.adapters import attach
 from sweep.config import TrialConfig
-from sweep.course import Course, forget_checkpoint
+from sweep.continuing import ALONE, Saving, go_on, open_keeper, start_over
+from sweep.course import Account, Course
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
@@ -35,7 +36,10 @@ from sweep.resources import ResourceWatch
 from sweep.roofline import product_of
 from sweep.spec import MethodSpec
 from sweep.store import TrialDirectory
-from sweep.training.solo import TrainingOutcome, train
+from sweep.training.outcome import TrainingOutcome
+from sweep.training.solo import train
+from sweep.training.state.file import StateUnusableError
+from sweep.training.state.keeper import StateKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class _Surroundings:
     on_rung: Callable[[int, float], bool]
     on_progress: Callable[[Progress], None]
     deadline: float | None
+    keeper: StateKeeper | None
 
 
 def run_trial(  # noqa: PLR0913
@@ -63,17 +68,30 @@ def run_trial(  # noqa: PLR0913
     on_rung: Callable[[int, float], bool],
     on_progress: Callable[[Progress], None],
     library: TaskLibrary | None = None,
+    saving: Saving | None = None,
     data_seconds: float = 0.0,
 ) -> TrialRecord:
     """Run one trial and say what came of it; the base model is only scored. The objective is left to the driver.
 
-    A library that is kept between trials spares loading benchmarks again. `data_seconds` is what it took to find
-    the trial's rows; that counts as the trial's time.
+    A library that is kept between trials spares loading benchmarks again. With `saving`, what is trained is saved now
+    and then, and what an interrupted start of the trial saved in its directory is gone on from. `data_seconds` is what
+    it took to find the trial's rows; that counts as the trial's time.
     Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
     written at all.
     """
-    began = time.monotonic()
-    course = Course(seconds={"data": data_seconds} if data_seconds else {})
+    began = time.monotonic() - data_seconds
+    course, watch = Course(), ResourceWatch(device)
+
+    def account() -> Account:
+        course.measure(watch.peak(), watch.use())
+        taken = time.monotonic() - began
+        return course.account(seconds_total=taken, elapsed_seconds=taken)
+
+    keeper = _keeper(config, directory, prepared, device, saving, account, on_progress)
+    trained = go_on(keeper, course, directory, on_progress)
+    if data_seconds:
+        course.seconds["data"] = course.seconds.get("data", 0.0) + data_seconds
+    deadline = config.deadline_seconds
     around = _Surroundings(
         model=local_model(config.model, config.scoring.data_root),
         directory=directory,
@@ -83,16 +101,39 @@ def run_trial(  # noqa: PLR0913
         library=library,
         on_rung=partial(_report_rung, course, on_rung),
         on_progress=on_progress,
-        deadline=None if config.deadline_seconds is None else began + config.deadline_seconds,
+        deadline=None if deadline is None else began + deadline - course.earlier_seconds,
+        keeper=keeper,
     )
     product = None if config.method_spec is None else product_of(config.model.dtype, device)
-    with ResourceWatch(device) as watch, without_loading_bars(), reading_from(config.scoring.data_root):
-        _run_guarded(config, around, course)
-        course.memory = watch.peak()
-        course.device = watch.use().model_copy(update={"matrix_product": product})
+    with watch, without_loading_bars(), reading_from(config.scoring.data_root):
+        _run_guarded(config, around, course, trained)
+        course.measure(watch.peak(), watch.use().model_copy(update={"matrix_product": product}))
     release_memory()
-    seconds_total = data_seconds + time.monotonic() - began
-    return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=seconds_total)
+    return course.record(config, directory, data_sha256=prepared.sha256, seconds_total=time.monotonic() - began)
+
+
+def _keeper(  # noqa: PLR0913, PLR0917
+    config: TrialConfig,
+    directory: TrialDirectory,
+    prepared: PreparedData,
+    device: torch.device,
+    saving: Saving | None,
+    account: Callable[[], Account],
+    on_progress: Callable[[Progress], None],
+) -> StateKeeper | None:
+    if saving is None or config.method_spec is None:
+        return None
+    return open_keeper(
+        config,
+        config.method_spec.training,
+        directory,
+        data_sha256=prepared.sha256,
+        device=device,
+        way=ALONE,
+        saving=saving,
+        account=account,
+        on_progress=on_progress,
+    )
 
 
 def _report_rung(course: Course, on_rung: Callable[[int, float], bool], rung: int, loss: float) -> bool:
@@ -100,27 +141,45 @@ def _report_rung(course: Course, on_rung: Callable[[int, float], bool], rung: in
     return on_rung(rung, loss)
 
 
-def _run_guarded(config: TrialConfig, around: _Surroundings, course: Course) -> None:
-    forget_checkpoint(around.directory)
-    around.directory.steps.unlink(missing_ok=True)
+def _run_guarded(config: TrialConfig, around: _Surroundings, course: Course, trained: TrainingOutcome | None) -> None:
     try:
-        _run(config, around, course)
+        _run(config, around, course, trained)
     except InputError:
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever ends a trial is its result
         course.fail(error, around.directory)
 
 
-def _run(config: TrialConfig, around: _Surroundings, course: Course) -> None:
+def _run(config: TrialConfig, around: _Surroundings, course: Course, trained: TrainingOutcome | None) -> None:
     if config.method_spec is not None:
-        outcome = _train(config, config.method_spec, around, course)
+        outcome = trained or _train_guarded(config, config.method_spec, around, course)
         course.training = outcome.result
+        course.intermediate.update(outcome.intermediate)
         if outcome.pruned:
             course.state = "PRUNED"
             return
         release_memory()
     _refuse_late(around.deadline)
     course.evaluation = _score(config, around, course)
+
+
+def _train_guarded(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: Course) -> TrainingOutcome:
+    """Train, in a way that an interruption costs little."""
+    keeper = around.keeper
+    if keeper is None:
+        return _train(config, method, around, course)
+    with keeper.stop.listening():
+        try:
+            outcome = _train(config, method, around, course)
+        except StateUnusableError as error:
+            keeper.discard(error)
+            start_over(course, around.directory)
+            outcome = _train(config, method, around, course)
+        if not outcome.pruned:
+            keeper.finish(outcome, around.directory.checkpoint, around.directory.steps)
+    if keeper.stop.is_asked:
+        raise KeyboardInterrupt
+    return outcome
 
 
 def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: Course) -> TrainingOutcome:
@@ -130,7 +189,7 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
     base = load_for_training(around.model, method, cache=around.cache, device=around.device)
     load_original = partial(load_model, around.model, cache=around.cache, device=torch.device("cpu"))
     trainee = attach(base, method, around.model, seed=config.seed, load_original=load_original)
-    course.seconds["load"] = time.monotonic() - began
+    course.seconds["load"] = course.seconds.get("load", 0.0) + time.monotonic() - began
     outcome = train(
         trainee,
         tokenizer,
@@ -142,6 +201,7 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
         on_rung=around.on_rung,
         on_progress=around.on_progress,
         deadline=around.deadline,
+        keeper=around.keeper,
     )
     course.seconds.update(outcome.seconds)
     return outcome

@@ -4,7 +4,6 @@ Nothing here imports torch until the runner does. The process never outlives its
 a pipe of which only the driver holds the other side, and the kernel closes that even for a driver that was killed.
 """
 
-import contextlib
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import InputError
+from sweep.piped import PipedFloor, ask
 from sweep.progress import Progress
 from sweep.protocol import (
     Answer,
@@ -25,8 +25,6 @@ from sweep.protocol import (
     Emptied,
     Finished,
     Floor,
-    Message,
-    Placed,
     Prepared,
     PrepareData,
     Progressed,
@@ -37,11 +35,9 @@ from sweep.protocol import (
     Runner,
     RunTogether,
     RunTrial,
-    Seated,
-    SeatsFree,
-    Verdict,
 )
 from sweep.record import TrialRecord
+from sweep.stopping import Ending, Stop
 from sweep.store import TrialDirectory
 
 if TYPE_CHECKING:
@@ -60,6 +56,11 @@ class TrialRunner:
         self._last: tuple[PrepareData, PreparedData] | None = None
         self._library: TaskLibrary | None = None
         self._bases: Bases | None = None
+        self._stop = Stop()
+
+    def ask_to_stop(self) -> bool:
+        """Have the trials that are being trained save their state and end; gives whether there is any."""
+        return self._stop.ask()
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Prepare the user's rows, or find them prepared."""
@@ -81,7 +82,21 @@ class TrialRunner:
         self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
     ) -> TrialRecord:
         """Train and score one trial, or only score the base model."""
+        from sweep.continuing import IN_A_LANE, way_of
+        from sweep.together.one import OneSeat
+
+        if request.save_seconds is not None and way_of(TrialDirectory(request.directory)) == IN_A_LANE:
+            floor = OneSeat(on_rung, on_progress)
+            self.run_together(RunTogether((request,), seats=1), floor)
+            assert floor.record is not None  # noqa: S101
+            return floor.record
+        return self._run_alone(request, on_rung=on_rung, on_progress=on_progress)
+
+    def _run_alone(
+        self, request: RunTrial, *, on_rung: Callable[[int, float], bool], on_progress: Callable[[Progress], None]
+    ) -> TrialRecord:
         from evals.models.load import default_device
+        from sweep.continuing import Saving
         from sweep.trial import run_trial
 
         if self._bases is not None:
@@ -99,6 +114,7 @@ class TrialRunner:
             library=self._tasks(),
             on_rung=on_rung,
             on_progress=on_progress,
+            saving=None if request.save_seconds is None else Saving(request.save_seconds, self._stop),
         )
 
     def run_together(self, request: RunTogether, floor: Floor) -> None:
@@ -120,6 +136,7 @@ class TrialRunner:
             bases=self._resident(),
             device=default_device(),
             library=self._tasks(),
+            stop=self._stop,
         )
         try:
             wave.run(request.trials)
@@ -129,7 +146,7 @@ class TrialRunner:
 
     def _run_in_turn(self, trials: Sequence[RunTrial], floor: Floor) -> None:
         for place, trial in enumerate(trials):
-            record = self.run(
+            record = self._run_alone(
                 trial, on_rung=partial(floor.on_rung, place), on_progress=partial(floor.on_progress, place)
             )
             floor.finished(place, record)
@@ -212,32 +229,48 @@ def serve(
     # Ctrl-C in a terminal reaches every process of the group; only the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _write_output_to(log)
-    threading.Thread(target=_end_with_driver, args=(lifeline,), daemon=True).start()
+    ending = Ending()
+    threading.Thread(target=ending.with_driver, args=(lifeline,), daemon=True).start()
+    # A machine that is taken back often says so to every process by itself.
+    signal.signal(signal.SIGTERM, ending.by_signal)
     if device is not None:
         # CUDA reads it when torch is first imported, which has not happened yet.
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     runner = build_runner()
+    ending.heed(runner.ask_to_stop)
     requests.send(Ready(os.getpid()))
     while True:
         try:
             request: Request = requests.recv()
         except EOFError:
             return
-        requests.send(answer(runner, request, requests))
+        try:
+            reply = answer(runner, request, requests, is_asked_to_end=lambda: ending.is_asked)
+        except KeyboardInterrupt:
+            ending.now()
+        if ending.is_asked:
+            # Whoever asked has no use for an answer, and must not take this process for one that can go on.
+            ending.now()
+        requests.send(reply)
 
 
-def answer(runner: Runner, request: Request, driver: Connection) -> Answer | Emptied:
-    """Do what is asked and give the answer; a bug becomes an answer too, so that the worker lives on."""
+def answer(
+    runner: Runner, request: Request, driver: Connection, *, is_asked_to_end: Callable[[], bool] = lambda: False
+) -> Answer | Emptied:
+    """Do what is asked and give the answer; a bug becomes an answer too, so that the worker lives on.
+
+    Raises KeyboardInterrupt where it was asked to end in the middle of it.
+    """
     try:
         if isinstance(request, PrepareData):
             return runner.prepare(request)
         if isinstance(request, RunTogether):
-            runner.run_together(request, _PipedFloor(driver))
+            runner.run_together(request, PipedFloor(driver, is_asked_to_end))
             return Emptied()
         return Finished(
             runner.run(
                 request,
-                on_rung=lambda rung, loss: _ask(driver, RungReached(rung, loss)),
+                on_rung=lambda rung, loss: ask(driver, RungReached(rung, loss), is_asked_to_end),
                 on_progress=lambda progress: driver.send(Progressed(progress)),
             )
         )
@@ -245,40 +278,6 @@ def answer(runner: Runner, request: Request, driver: Connection) -> Answer | Emp
         return Refused(type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-class _PipedFloor:
-    """What is said about trials that are run together, through the pipe."""
-
-    def __init__(self, driver: Connection) -> None:
-        self._driver = driver
-
-    def on_rung(self, place: int, rung: int, validation_loss: float) -> bool:
-        return _ask(self._driver, Placed(place, RungReached(rung, validation_loss)))
-
-    def on_progress(self, place: int, progress: Progress) -> None:
-        self._driver.send(Placed(place, Progressed(progress)))
-
-    def finished(self, place: int, record: TrialRecord) -> None:
-        self._driver.send(Placed(place, Finished(record)))
-
-    def more(self, count: int) -> Sequence[RunTrial]:
-        self._driver.send(SeatsFree(count))
-        seated: Seated = self._driver.recv()
-        return seated.trials
-
-
-def _ask(driver: Connection, message: Message | Placed) -> bool:
-    driver.send(message)
-    verdict: Verdict = driver.recv()
-    return verdict.prune
-
-
-def _end_with_driver(lifeline: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    # Nothing is worth finishing: the trial has no record and will be run again from its start.
-    os._exit(0)
 
 
 def _write_output_to(log: Path) -> None:

@@ -25,6 +25,7 @@ from sweep.protocol import (
     Seated,
     Verdict,
 )
+from sweep.stopping import SAVE_AND_END
 from sweep.worker import serve
 
 
@@ -100,12 +101,19 @@ class LocalPool:
                 worker.requests.send(verdict)
 
     def close(self) -> None:
-        """End all workers: they are asked, then terminated, then killed. A trial that is running is not waited for."""
+        """End all workers: they are asked, then terminated, then killed.
+
+        A training that goes on is given the time to save its state; nothing else is waited for.
+        """
         workers = [worker for worker in self._workers if worker is not None]
         self._workers = [None for _ in self._devices]
         for worker in workers:
-            # An idle worker hears that nothing more will come and cleans up after itself; a busy one ends where it is.
-            (worker.lifeline if worker.is_busy else worker.requests).close()
+            # An idle worker hears that nothing more will come and cleans up after itself.
+            if worker.is_busy:
+                with contextlib.suppress(OSError):
+                    worker.lifeline.send_bytes(SAVE_AND_END)
+            else:
+                worker.requests.close()
         until = time.monotonic() + self._stop_seconds
         for worker in workers:
             worker.process.join(max(0.0, until - time.monotonic()))

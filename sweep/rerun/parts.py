@@ -63,8 +63,11 @@ def training_rows(
 
 def _weight_rows(before: TrainingResult, after: TrainingResult, *, shared: bool) -> Iterator[Row]:
     end = "not the same bit by bit"
+    reason = before.nondeterminism or after.nondeterminism
     if shared:
         end += ": it was trained beside other trials then and alone now, which rounds otherwise"
+    elif reason is not None:
+        end += f": {reason}"
     yield equality("training", "optimizer steps", before.optimizer_steps, after.optimizer_steps)
     for name, then, found, why in (
         ("weights at the start", before.initial_sha256, after.initial_sha256, "another start"),

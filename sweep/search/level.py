@@ -87,9 +87,7 @@ class LeveledStudy:
             self._database.set_trial_state_values(there, TrialState.RUNNING)
         for name in now.params.keys() - then.params.keys():
             distribution = now.distributions[name]
-            self._database.set_trial_param(
-                there, name, distribution.to_internal_repr(now.params[name]), distribution
-            )
+            self._database.set_trial_param(there, name, distribution.to_internal_repr(now.params[name]), distribution)
         for rung, value in now.intermediate_values.items():
             if not _same(then.intermediate_values.get(rung), value):
                 self._database.set_trial_intermediate_value(there, rung, value)

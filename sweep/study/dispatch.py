@@ -4,7 +4,6 @@ The order in which an outcome becomes known is decided here, once: the record is
 it Optuna) is told, then tracking, then whoever watches. A driver killed between two of these finds out from the record.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +108,7 @@ class Dispatcher:
         tracker: TrialTracker | None,
         on_event: OnEvent,
         seats: Seats = lambda _: 1,
+        save_seconds: float | None = None,
     ) -> None:
         self._pool = pool
         self._run = run
@@ -118,8 +118,10 @@ class Dispatcher:
         self._running: dict[int, RunningTrial] = {}
         self._interruptions: dict[Path, int] = {}
         self._seats = seats
+        self._save_seconds = save_seconds
         self._groups: dict[int, TrialConfig] = {}
         self._bereaved: set[Path] = set()
+        self._saved_at: dict[Path, int | None] = {}
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Have a worker prepare the data. Raises the worker's InputError, or RunError where that failed."""
@@ -191,12 +193,11 @@ class Dispatcher:
 
     def _hand_out(self, config: TrialConfig) -> RunTrial:
         directory = self._run.directory_of(config)
-        if directory.path.exists():
-            # What an unfinished or outdated trial left.
-            shutil.rmtree(directory.path)
+        directory.clear()
+        self._saved_at[directory.path] = _saved_at(directory)
         write_config(directory, config)
         note_test_opening(self._run, config, by="study")
-        return RunTrial(config, directory.path, self._data_for(config))
+        return RunTrial(config, directory.path, self._data_for(config), self._save_seconds)
 
     def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
         self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together)
@@ -208,6 +209,8 @@ class Dispatcher:
             return
         trial = self._running[job]
         match message:
+            case Progressed(progress) if progress.note:
+                self._on_event(Notice(f"{_name(trial.config)}: {progress.note}"))
             case Progressed(progress):
                 self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
             case RungReached(rung, loss):
@@ -223,14 +226,23 @@ class Dispatcher:
             case Died(_, text) if trial.together > 1:
                 del self._running[job]
                 self._bereaved.add(self._run.directory_of(trial.config).path)
-                name = f"{trial.config.method} {trial.config.number}"
-                self._on_event(Notice(f"{name} is started again, by itself: {text}"))
+                self._on_event(Notice(f"{_name(trial.config)} is started again, by itself: {text}"))
+                source.put_back(trial.config)
+            case Died("worker_died", text) if self._got_further(trial):
+                del self._running[job]
+                self._on_event(Notice(f"{_name(trial.config)} goes on from its last training state: {text}"))
                 source.put_back(trial.config)
             case Died(kind, text):
                 del self._running[job]
                 self._settle(source, self._failed(trial, kind, text))
             case _:
                 raise _error_of(message)
+
+    def _got_further(self, trial: RunningTrial) -> bool:
+        """Whether a trial has saved a state since it started: then its worker's death need not come again at once."""
+        directory = self._run.directory_of(trial.config)
+        saved_at = _saved_at(directory)
+        return saved_at is not None and saved_at != self._saved_at[directory.path]
 
     def _end(self, source: TrialSource, record: TrialRecord) -> None:
         if record.failure is None or record.failure.kind != "interrupted":
@@ -264,6 +276,18 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.log(record, directory)
         self._on_event(TrialEnded(record))
+
+
+def _saved_at(directory: TrialDirectory) -> int | None:
+    """When a trial's training state was saved, by its file; none where there is none."""
+    try:
+        return directory.training_state.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _name(config: TrialConfig) -> str:
+    return f"{config.method} {config.number}"
 
 
 def _deadline(configs: Sequence[TrialConfig], together: int) -> float | None:

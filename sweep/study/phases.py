@@ -79,6 +79,7 @@ def run_study(  # noqa: PLR0913
     with locked(run), _terminable():
         space.check(spec)
         admit(run, spec)
+        run.forget_states()
         workers = workers or Workers(functools.partial(TrialRunner, cache))
         driver = Driver(spec, run, data_root=data_root, workers=workers, tracker=tracker, on_event=on_event)
         with _tracked(tracker), driver:
@@ -223,6 +224,7 @@ class Driver:
             tracker=self._tracker,
             on_event=self._on_event,
             seats=self._company.seats,
+            save_seconds=self._spec.save_seconds,
         )
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))

@@ -10,11 +10,13 @@ seated, loading and scoring equally. So a study's trials add up to what it held 
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from evals.offline import reading_from
 from evals.tasks.library import TaskLibrary
+from sweep.continuing import IN_A_LANE, Saving, open_keeper, start_over
 from sweep.course import forget_checkpoint
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError
@@ -24,6 +26,7 @@ from sweep.protocol import Floor, RunTrial
 from sweep.record import DeviceUse, Sharing
 from sweep.resources import ResourceWatch
 from sweep.roofline import product_of
+from sweep.stopping import Stop
 from sweep.store import TrialDirectory
 from sweep.together.bases import Bases
 from sweep.together.scoring import WaveScoring
@@ -32,6 +35,8 @@ from sweep.training.lanes.ends import LaneEnd
 from sweep.training.lanes.engine import Lanes
 from sweep.training.lanes.fitness import LanesUnfitError
 from sweep.training.lanes.lane import LaneJob
+from sweep.training.state.file import StateUnusableError
+from sweep.training.state.keeper import StateKeeper
 
 
 class Wave:
@@ -47,15 +52,20 @@ class Wave:
         device: torch.device,
         library: TaskLibrary,
         data_seconds: float = 0.0,
+        stop: Stop | None = None,
     ) -> None:
-        """`data_seconds` is what it took to find the rows; the first trials bear it."""
+        """`data_seconds` is what it took to find the rows; the first trials bear it.
+
+        `stop` asks the trials to save what they have been trained to, and to end.
+        """
         self._floor = floor
+        self._stop = stop or Stop()
         self._seats = seats
         self._prepared = prepared
         self._data_seconds = data_seconds
         self._bases = bases
         self._device = device
-        self._scoring = WaveScoring(bases, prepared, library, device, floor.on_progress)
+        self._scoring = WaveScoring(bases, prepared, library, device, self._note_scoring)
         self._lanes: Lanes | None = None
         self._seated: dict[int, Seat] = {}
         self._trained: list[Seat] = []
@@ -68,16 +78,22 @@ class Wave:
     def run(self, trials: Sequence[RunTrial]) -> None:
         """Run these, and what the driver gives for seats that become free.
 
-        Raises InputError, and LanesUnfitError before anything was trained where the base model does not suit lanes.
+        Raises InputError, LanesUnfitError before anything was trained where the base model does not suit lanes, and
+        KeyboardInterrupt where it was asked to stop.
         """
         scoring = trials[0].config.scoring
         self._product = product_of(trials[0].config.model.dtype, self._device)
         with ResourceWatch(self._device) as watch, without_loading_bars(), reading_from(scoring.data_root):
             self._watch = watch
             try:
-                self._take(trials, data_seconds=self._data_seconds / len(trials))
-                while self._seated or self._trained:
-                    self._turn()
+                with self._stop.listening():
+                    self._take(trials, data_seconds=self._data_seconds / len(trials))
+                    while self._seated or self._trained:
+                        self._turn()
+            except KeyboardInterrupt:
+                if self._lanes is not None:
+                    self._lanes.save()
+                raise
             finally:
                 if self._lanes is not None:
                     self._lanes.close()
@@ -85,6 +101,7 @@ class Wave:
 
     def _turn(self) -> None:
         """One step of all lanes, or the scoring of those that have been trained."""
+        self._heed_stop()
         ended = self._step() if self._seated else 0
         # What is scored now leaves the search's next question better informed than what is asked before.
         if self._trained and (len(self._trained) >= self._seats or not self._seated):
@@ -92,22 +109,57 @@ class Wave:
         if ended and len(self._seated) < self._seats:
             self._take(self._floor.more(self._seats - len(self._seated)))
 
+    def _heed_stop(self) -> None:
+        if self._stop.is_asked:
+            raise KeyboardInterrupt
+
+    def _note_scoring(self, place: int, progress: Progress) -> None:
+        self._heed_stop()
+        self._floor.on_progress(place, progress)
+
     def _take(self, trials: Sequence[RunTrial], *, data_seconds: float = 0.0) -> None:
         for trial in trials:
             seat = Seat(self._places, trial.config, TrialDirectory(trial.directory))
-            if data_seconds:
-                seat.charge("data", data_seconds)
-                seat.began -= self._data_seconds
             self._unrecorded[self._places] = seat
             self._places += 1
-            forget_checkpoint(seat.directory)
-            seat.directory.steps.unlink(missing_ok=True)
+            seat.keeper = self._keeper(seat, trial.save_seconds)
             try:
-                self._sit(seat)
+                is_trained = seat.go_on(partial(self._floor.on_progress, seat.place))
+                if data_seconds:
+                    seat.charge("data", data_seconds)
+                    seat.began -= self._data_seconds
+                if is_trained:
+                    self._trained.append(seat)
+                else:
+                    self._sit_or_start_over(seat)
             except (InputError, LanesUnfitError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 self._fail(seat, error)
+
+    def _keeper(self, seat: Seat, seconds: float | None) -> StateKeeper | None:
+        if seconds is None:
+            return None
+        return open_keeper(
+            seat.config,
+            seat.method.training,
+            seat.directory,
+            data_sha256=self._prepared.sha256,
+            device=self._device,
+            way=IN_A_LANE,
+            saving=Saving(seconds, self._stop),
+            account=lambda: seat.account(self._watch.peak(), self._device_use(seat)),
+            on_progress=partial(self._floor.on_progress, seat.place),
+        )
+
+    def _sit_or_start_over(self, seat: Seat) -> None:
+        try:
+            self._sit(seat)
+        except StateUnusableError as error:
+            assert seat.keeper is not None  # noqa: S101
+            seat.keeper.discard(error)
+            start_over(seat.course, seat.directory)
+            self._sit(seat)
 
     def _sit(self, seat: Seat) -> None:
         self._floor.on_progress(seat.place, Progress("load", 0, 0, None))
@@ -122,7 +174,8 @@ class Wave:
             on_rung=lambda rung, loss: self._report_rung(seat, rung, loss),
             on_progress=lambda progress: self._floor.on_progress(seat.place, progress),
             # It shares the device, so it may take as many times longer.
-            deadline=None if deadline is None else time.monotonic() + deadline * self._seats,
+            deadline=None if deadline is None else began + deadline * self._seats - seat.course.earlier_elapsed_seconds,
+            keeper=seat.keeper,
         )
         self._seated[lanes.seat(job)] = seat
         seat.charge("load", time.monotonic() - began)
@@ -171,6 +224,8 @@ class Wave:
             seat.course.state = "PRUNED"
             self._finish(seat)
         else:
+            if seat.keeper is not None:
+                seat.keeper.finish(end.outcome, seat.directory.checkpoint, seat.directory.steps)
             self._trained.append(seat)
 
     def _score_trained(self) -> int:
@@ -194,10 +249,12 @@ class Wave:
         course = seat.course
         if course.state == "FAIL":
             forget_checkpoint(seat.directory)
-        course.memory = self._watch.peak()
-        course.device = self._device_use(seat)
+        use = self._device_use(seat)
+        self._recorded_joules += use.energy_joules or 0.0
+        course.measure(self._watch.peak(), use)
         course.sharing = Sharing(
-            lanes=seat.company / seat.steps if seat.steps else 1.0, elapsed_seconds=time.monotonic() - seat.began
+            lanes=seat.company / seat.steps if seat.steps else 1.0,
+            elapsed_seconds=course.earlier_elapsed_seconds + seat.elapsed_seconds,
         )
         del self._unrecorded[seat.place]
         record = course.record(
@@ -212,5 +269,4 @@ class Wave:
             return use
         seconds = sum(other.seconds for other in self._unrecorded.values())
         joules = (use.energy_joules - self._recorded_joules) * (seat.seconds / seconds if seconds else 0.0)
-        self._recorded_joules += joules
         return use.model_copy(update={"energy_joules": joules})

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -23,9 +23,14 @@ DIVERGENCE_FACTOR = 3.0
 class StepLog:
     """`steps.jsonl`: one JSON object for each optimizer step and each validation, on disk as soon as it is known."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, earlier: bytes = b"") -> None:
+        """`earlier` is what was written before the trial was interrupted."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("w", encoding="utf-8")
+        # A new file: whoever still has the old one open writes into that.
+        path.unlink(missing_ok=True)
+        path.write_bytes(earlier)
+        self._path = path
+        self._stream = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -40,9 +45,56 @@ class StepLog:
         self._stream.write(json.dumps(finite) + "\n")
         self._stream.flush()
 
+    @property
+    def size(self) -> int:
+        """Bytes that have been written."""
+        return self._stream.tell()
+
+    def read(self, size: int | None = None) -> bytes:
+        """The first so many bytes, or all."""
+        return self._path.read_bytes()[:size]
+
+
+class Continuation(Protocol):
+    """Saves what a trial needs to go on after an interruption."""
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the trial is to be interrupted now."""
+
+    def mark(self) -> None:
+        """Nothing is under way: remember this moment as the one to go on from."""
+
+    def save_if_due(self) -> None:
+        """Save the last mark where it is time."""
+
+    def save(self) -> None:
+        """Save the last mark. Weights and optimizer must not have changed since."""
+
+
+class _NoContinuation:
+    """For a trial that is never gone on with."""
+
+    must_stop = False
+
+    def mark(self) -> None: ...
+
+    def save_if_due(self) -> None: ...
+
+    def save(self) -> None: ...
+
+
+class PrunedBeforeStepError(Exception):
+    """A trial that goes on was ended by the pruner at a rung that it had yet to be judged at."""
+
 
 class TrialWatch(TrainerCallback):  # type: ignore[misc]
-    """Follows one trial. Raises TrialError for divergence and the deadline; a pruned trial just stops."""
+    """Follows one trial. Raises TrialError for divergence and the deadline; a pruned trial just stops.
+
+    A trial that is told to stop is saved and raises KeyboardInterrupt. That may come between two micro-batches, in the
+    middle of a validation or while the driver is asked about a rung: weights are then those of the last step, and the
+    rung is taken when the trial goes on.
+    """
 
     def __init__(  # noqa: PLR0913
         self,
@@ -55,8 +107,10 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         deadline: float | None,
     ) -> None:
         self.pruned = False
+        self.continuation: Continuation = _NoContinuation()
         self.intermediate: dict[int, float] = {}
         self.tokens = 0
+        self.loss_total = 0.0
         self.loop_seconds = 0.0
         self.validation_seconds = 0.0
         self.waiting_seconds = 0.0
@@ -66,17 +120,34 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self._on_progress = on_progress
         self._deadline = deadline
         self._rungs = rungs if validate else {}
-        self._first_loss = 0.0
+        self.first_loss = 0.0
         self._started = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
-        """Start the clock."""
+        """Start the clock, at what it showed before an interruption."""
         del args
-        self._started = time.monotonic()
-        self._on_progress(Progress("train", 0, state.max_steps, None))
+        self._started = time.monotonic() - self.loop_seconds
+        self._on_progress(Progress("train", state.global_step, state.max_steps, None))
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: torch.nn.Module,
+        **_: object,
+    ) -> None:
+        """A trial that was interrupted at a rung takes it before it goes on."""
+        del args, control
+        if state.global_step in self._rungs and self._rungs[state.global_step] not in self.intermediate:
+            self._reach_rung(state, model)
+            if self.pruned:
+                raise PrunedBeforeStepError
 
     def on_substep_end(self, *_: object, **__: object) -> None:
-        """Keep to the deadline within long steps too."""
+        """Keep to the deadline within long steps too, and stop in them."""
+        self._stop_if_asked()
         self._check_deadline()
 
     def on_log(
@@ -92,21 +163,42 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         """After each optimizer step; the summary at the end of training has no `loss`."""
         if "loss" not in logs:
             return
+        self._note_step(args, state, logs)
+        if state.global_step in self._rungs:
+            self._reach_rung(state, model)
+            control.should_training_stop |= self.pruned
+        if not self.pruned and state.global_step < state.max_steps:
+            self._stop_if_asked()
+            self.continuation.save_if_due()
+        self._check_deadline()
+
+    def _note_step(self, args: TrainingArguments, state: TrainerState, logs: dict[str, Any]) -> None:
         self.loop_seconds = time.monotonic() - self._started
         self.tokens = int(logs["num_tokens"])
         self._write_step(state, logs)
         # float16 training scales its loss up until gradients overflow, and skips those steps by design.
         norm = None if args.fp16 else logs.get("grad_norm")
         refuse_infinite(state.global_step, logs["loss"], norm)
-        self._on_progress(Progress("train", state.global_step, state.max_steps, logs["loss"]))
+        self.loss_total += logs["loss"]
         if state.global_step == 1:
-            self._first_loss = logs["loss"]
-        if state.global_step in self._rungs:
+            self.first_loss = logs["loss"]
+        self.continuation.mark()
+        self._on_progress(Progress("train", state.global_step, state.max_steps, logs["loss"]))
+
+    def _reach_rung(self, state: TrainerState, model: torch.nn.Module) -> None:
+        try:
             self.pruned = self._take_rung(state, model)
-            # The last rung comes after the last step: the loop's time has to hold what is subtracted from it.
-            self.loop_seconds = time.monotonic() - self._started
-            control.should_training_stop |= self.pruned
-        self._check_deadline()
+        except KeyboardInterrupt:
+            self.continuation.save()
+            raise
+        # The last rung comes after the last step: the loop's time has to hold what is subtracted from it.
+        self.loop_seconds = time.monotonic() - self._started
+        self.continuation.mark()
+
+    def _stop_if_asked(self) -> None:
+        if self.continuation.must_stop:
+            self.continuation.save()
+            raise KeyboardInterrupt
 
     def _write_step(self, state: TrainerState, logs: dict[str, Any]) -> None:
         self._log.write(
@@ -126,7 +218,7 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.validation_seconds += time.monotonic() - began
         self._log.write(step=state.global_step, rung=rung, validation_loss=loss)
         vocabulary = getattr(model, "config").get_text_config().vocab_size  # noqa: B009
-        refuse_diverged(state.global_step, loss, first_loss=self._first_loss, vocabulary=vocabulary)
+        refuse_diverged(state.global_step, loss, first_loss=self.first_loss, vocabulary=vocabulary)
         self.intermediate[rung] = loss
         self._on_progress(Progress("validate", state.global_step, state.max_steps, loss))
         began = time.monotonic()

@@ -10,8 +10,8 @@ away. The adapter is put back to what it was, float32 for both.
 import math
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,50 +19,24 @@ from typing import Any
 import torch
 from transformers import PrinterCallback
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from sweep.adapters import Trainee
 from sweep.errors import TrialError
-from sweep.models import count_parameters, trainable_weights, weights_are_finite, weights_sha256
+from sweep.models import count_parameters, nondeterminism, trainable_weights, weights_are_finite, weights_sha256
 from sweep.progress import Progress
 from sweep.record import TrainingResult
 from sweep.rungs import rungs
 from sweep.spec import TrainingSpec
 from sweep.training.arguments import sft_config
-from sweep.training.callbacks import StepLog, TrialWatch
+from sweep.training.callbacks import PrunedBeforeStepError, StepLog, TrialWatch
+from sweep.training.outcome import TrainingOutcome
 from sweep.training.rows import Rows, batches, spread_evenly, with_labels
 from sweep.training.saving import save_whole, scratch_of
+from sweep.training.state.keeper import StateKeeper, steps_of
+from sweep.training.trainer import SoloContinuation, SoloTrainer
 from sweep.training.validation import validation_loss
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOutcome:
-    """What training came to, unless it raised."""
-
-    result: TrainingResult
-    """Measurements."""
-    pruned: bool
-    """Ended early by the pruner; nothing was saved."""
-    intermediate: dict[int, float]
-    """Validation loss by rung."""
-    seconds: dict[str, float]
-    """Wall time by part: train, validate, wait, save."""
-
-
-class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, without the message that each one sends to the Hub when it is made. Counts padding too."""
-
-    positions = 0
-    """Tokens of all batches trained on, padding counted."""
-
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *given: Any) -> torch.Tensor:  # noqa: ANN401
-        self.positions += inputs["input_ids"].numel()
-        loss: torch.Tensor = super().training_step(model, inputs, *given)
-        return loss
-
-    def _send_telemetry(self) -> None:
-        pass
 
 
 def train(  # noqa: PLR0913
@@ -77,19 +51,24 @@ def train(  # noqa: PLR0913
     on_rung: Callable[[int, float], bool],
     on_progress: Callable[[Progress], None],
     deadline: float | None,
+    keeper: StateKeeper | None = None,
 ) -> TrainingOutcome:
     """Train, and save into `output` unless pruned.
 
     `on_rung` is called with rungs from 1 and ends the trial by returning True; `deadline` is on the monotonic clock.
-    Raises TrialError (diverged, deadline), and whatever the libraries raise.
+    `keeper` saves what the trial needs to go on after an interruption, is asked whether to stop, and may have what it
+    goes on from.
+    Raises TrialError (diverged, deadline), StateUnusableError where a saved state does not fit, KeyboardInterrupt where
+    it was asked to stop, and whatever the libraries raise.
     """
+    saved = None if keeper is None else keeper.take()
     device = next(trainee.model.parameters()).device
     collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
-    validate = _validation(prepared, collator, training, device)
+    validate = _validation(prepared, collator, training, device, keeper)
     scratch = scratch_of(output)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with StepLog(steps_file) as log:
+        with StepLog(steps_file, b"" if saved is None else steps_of(saved)) as log:
             rows = prepared.dataset("train")
             watch = TrialWatch(
                 log,
@@ -105,15 +84,23 @@ def train(  # noqa: PLR0913
             labelled = with_labels(rows, max_length=training.max_length, completion_only=training.completion_only_loss)
             trainer = _build_trainer(trainee.model, arguments, labelled, tokenizer, collator)
             trainer.add_callback(watch)
-            return _run(trainer, trainee, watch, output)
+            start = None
+            if keeper is not None:
+                watch.continuation = continuation = SoloContinuation(trainer, watch, log, keeper)
+                start = None if saved is None else continuation.go_on_from(saved)
+                # The trainer alone holds it from here on, until it has read it.
+                del saved
+            return _run(trainer, trainee, watch, output, start)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, output: Path) -> TrainingOutcome:
+def _run(trainer: SoloTrainer, trainee: Trainee, watch: TrialWatch, output: Path, start: str | None) -> TrainingOutcome:
     initial = weights_sha256(trainee.model)
     size = count_parameters(trainee.model)
-    summary = trainer.train()
+    with suppress(PrunedBeforeStepError):
+        trainer.train(resume_from_checkpoint=start)
+    steps, mean_loss = trainer.state.global_step, watch.loss_total / max(trainer.state.global_step, 1)
     if not weights_are_finite(trainee.model):
         raise TrialError("diverged", "A trained weight is not a number after the last step.")
     final, optim = weights_sha256(trainee.model), _describe_optim(trainer.args, trainee)
@@ -121,8 +108,8 @@ def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, output: Path) -
     saved_bytes = 0 if watch.pruned else save_whole(output, trainee.save, trainer.processing_class)
     train_seconds = watch.loop_seconds - watch.validation_seconds - watch.waiting_seconds
     result = TrainingResult(
-        optimizer_steps=summary.global_step,
-        train_loss=summary.training_loss if math.isfinite(summary.training_loss) else None,
+        optimizer_steps=steps,
+        train_loss=mean_loss if math.isfinite(mean_loss) else None,
         validation_loss=watch.intermediate[max(watch.intermediate)] if watch.intermediate else None,
         tokens=watch.tokens,
         tokens_per_second=watch.tokens / train_seconds if train_seconds > 0 else 0.0,
@@ -133,6 +120,7 @@ def _run(trainer: _Trainer, trainee: Trainee, watch: TrialWatch, output: Path) -
         initial_sha256=initial,
         final_sha256=final,
         optim=optim,
+        nondeterminism=nondeterminism(trainer.args.device),
     )
     seconds = {
         "train": train_seconds,
@@ -149,9 +137,9 @@ def _build_trainer(
     rows: object,
     tokenizer: PreTrainedTokenizerBase,
     collator: DataCollatorForLanguageModeling,
-) -> _Trainer:
+) -> SoloTrainer:
     started_as = {name: weight.data for name, weight in trainable_weights(model).items()}
-    trainer = _Trainer(
+    trainer = SoloTrainer(
         model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, data_collator=collator
     )
     for name, weight in trainable_weights(model).items():
@@ -161,7 +149,11 @@ def _build_trainer(
 
 
 def _validation(
-    prepared: Rows, collator: DataCollatorForLanguageModeling, training: TrainingSpec, device: torch.device
+    prepared: Rows,
+    collator: DataCollatorForLanguageModeling,
+    training: TrainingSpec,
+    device: torch.device,
+    keeper: StateKeeper | None = None,
 ) -> Callable[[torch.nn.Module], float] | None:
     rows = prepared.dataset("validation")
     if len(rows) == 0:
@@ -169,7 +161,15 @@ def _validation(
     rows = rows.select(spread_evenly(len(rows), training.validation_rows))
     labelled = with_labels(rows, max_length=training.max_length, completion_only=True)
     make_batches = partial(batches, labelled, collator, batch_size=training.micro_batch_size, device=device)
-    return lambda model: validation_loss(model, make_batches())
+    return lambda model: validation_loss(model, _until_asked(make_batches(), keeper))
+
+
+def _until_asked(given: Iterator[dict[str, Any]], keeper: StateKeeper | None) -> Iterator[dict[str, Any]]:
+    """The batches, as long as nobody asks to stop."""
+    for batch in given:
+        if keeper is not None and keeper.stop.is_asked:
+            raise KeyboardInterrupt
+        yield batch
 
 
 def _describe_optim(arguments: SFTConfig, trainee: Trainee) -> str:

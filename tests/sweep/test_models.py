@@ -12,6 +12,7 @@ from sweep.errors import MachineError
 from sweep.models import (
     count_parameters,
     load_for_training,
+    nondeterminism,
     release_memory,
     weights_are_finite,
     weights_sha256,
@@ -112,3 +113,8 @@ def test_loading_draws_no_bar_and_leaves_the_callers_setting(tiny_model, tmp_pat
 
     load_for_training(spec(tiny_model), method("lora"), cache=tmp_path, device=CPU)
     assert "Loading" in capfd.readouterr().err
+
+
+def test_a_device_whose_sums_have_no_fixed_order_is_told_apart() -> None:
+    assert nondeterminism(torch.device("cpu")) is None
+    assert "no fixed order" in nondeterminism(torch.device("cuda"))

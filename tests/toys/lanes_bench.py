@@ -17,7 +17,8 @@ from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.training.lanes.ends import LaneEnd
 from sweep.training.lanes.engine import Lanes
 from sweep.training.lanes.lane import LaneJob
-from sweep.training.solo import TrainingOutcome, train
+from sweep.training.outcome import TrainingOutcome
+from sweep.training.solo import train
 
 CPU = torch.device("cpu")
 

@@ -61,6 +61,10 @@ class ToyRunner:
     """What a trial says that it took, by its method."""
     facts: Facts | None = None
 
+    def ask_to_stop(self) -> bool:
+        """A toy has nothing to save."""
+        return False
+
     def prepare(self, request: PrepareData) -> Prepared:
         print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
         split = {"train": self.rows, "validation": 2, "test": 2}

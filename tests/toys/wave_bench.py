@@ -70,7 +70,7 @@ class Here:
             data_root="somewhere",
             method_spec=MethodSpec(
                 kind=kind,
-                peft=PeftSpec(**{"lora_r": 4, "lora_dropout": 0.1, **(peft or {})}),
+                peft=None if kind == "full" else PeftSpec(**{"lora_r": 4, "lora_dropout": 0.1, **(peft or {})}),
                 load_in_4bit=kind == "qlora",
                 quantization=QuantizationSpec() if kind == "qlora" else None,
                 training=TrainingSpec(**{"learning_rate": 1e-3 * (number + 1), **settings}),

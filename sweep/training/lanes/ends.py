@@ -9,12 +9,14 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.spec import ModelSpec
 from sweep.errors import TrialError
-from sweep.models import weights_are_finite, weights_sha256
+from sweep.models import nondeterminism, weights_are_finite, weights_sha256
 from sweep.record import TrainingResult
 from sweep.training.lanes.lane import Lane
 from sweep.training.lanes.seats import trained_adapter
+from sweep.training.outcome import TrainingOutcome
 from sweep.training.saving import save_whole
-from sweep.training.solo import TrainingOutcome
+
+SHARED = "how many trials were read in one forward, which is found out by the clock, decides how its sums are rounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,13 @@ def save(lane: Lane, base: PreTrainedModel, model: ModelSpec, tokenizer: PreTrai
             raise TrialError("diverged", "A trained weight is not a number after the last step.")
         sha256 = weights_sha256(trainee.model)
         saved = 0 if lane.pruned else save_whole(job.output, trainee.save, tokenizer)
-    return _outcome(lane, sha256, saved, time.monotonic() - began)
+    reason = SHARED if lane.ever_had_company else nondeterminism(next(base.parameters()).device)
+    return _outcome(lane, sha256, saved, time.monotonic() - began, reason)
 
 
-def _outcome(lane: Lane, sha256: str, saved_bytes: int, save_seconds: float) -> TrainingOutcome:
+def _outcome(
+    lane: Lane, sha256: str, saved_bytes: int, save_seconds: float, nondeterminism: str | None
+) -> TrainingOutcome:
     loss = lane.loss_total / max(lane.step, 1)
     result = TrainingResult(
         optimizer_steps=lane.step,
@@ -53,6 +58,7 @@ def _outcome(lane: Lane, sha256: str, saved_bytes: int, save_seconds: float) -> 
         initial_sha256=lane.start.sha256,
         final_sha256=sha256,
         optim=lane.optim,
+        nondeterminism=nondeterminism,
     )
     seconds = {"train": lane.train_seconds, "validate": lane.validation_seconds, "save": save_seconds}
     return TrainingOutcome(result, lane.pruned, dict(lane.intermediate), seconds)

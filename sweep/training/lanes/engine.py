@@ -23,7 +23,7 @@ from sweep.errors import TrialError
 from sweep.models import is_out_of_memory, release_memory
 from sweep.training.lanes import attention
 from sweep.training.lanes.ends import LaneEnd, save
-from sweep.training.lanes.fitness import refuse_misfit
+from sweep.training.lanes.fitness import Lent, refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
 from sweep.training.lanes.order import RawRows, read_rows, rows_for, validation_rows_for
 from sweep.training.lanes.packed import Packed
@@ -65,15 +65,10 @@ class Lanes:
         self._seated_so_far = 0
         self._moved = False
         self._rows: dict[SplitName, RawRows] = {split: read_rows(prepared, split) for split in ("train", "validation")}
-        self._attention = base.config._attn_implementation  # noqa: SLF001
-        self._was_training = base.training
-        self._checkpoints = base.is_activation_checkpointing
-        base.requires_grad_(requires_grad=False)
-        base.train()
-        base.config._attn_implementation = attention.NAME  # noqa: SLF001
+        self._lent = Lent(base)
         try:
             with self._reader.computing():
-                refuse_misfit(base, self._attention, attention.NAME)
+                refuse_misfit(base, self._lent.attention, attention.NAME)
         except BaseException:
             self.close()
             raise
@@ -110,20 +105,33 @@ class Lanes:
         return number
 
     def step(self) -> list[LaneEnd]:
-        """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever."""
+        """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever.
+
+        Raises KeyboardInterrupt where the trials are asked to stop; they can be saved then.
+        """
         ends: list[LaneEnd] = []
         for number, lane in list(self._lanes.items()):
             if lane.is_late:
                 late = TrialError("deadline", "The trial ran past its deadline while training.")
                 ends.append(self._remove(number, late))
+        # A lane that was interrupted at a rung takes it before it goes on.
+        self._validate(ends)
+        self._end_done(ends)
         self._arrange()
         for group in self._groups():
+            if any(lane.must_stop for lane in self._lanes.values()):
+                raise KeyboardInterrupt
             self._read_group(group, ends)
         self._validate(ends)
-        for number, lane in list(self._lanes.items()):
-            if lane.is_done:
-                ends.append(self._finish(number))
+        self._end_done(ends)
+        for lane in self._lanes.values():
+            lane.save_if_due()
         return ends
+
+    def save(self) -> None:
+        """Save what each trial needs to go on after an interruption."""
+        for lane in self._lanes.values():
+            lane.save()
 
     def close(self) -> None:
         """Leave the base model as it was; trials that are still seated are given up."""
@@ -131,10 +139,7 @@ class Lanes:
             lane.close()
         self._lanes.clear()
         self._stacks.detach()
-        self._base.config._attn_implementation = self._attention  # noqa: SLF001
-        self._base.train(self._was_training)
-        if self._base.is_activation_checkpointing and not self._checkpoints:
-            self._base.activation_checkpointing_disable()
+        self._lent.give_back()
 
     def _arrange(self) -> None:
         """Put the adapters of lanes that have come or gone into place, before anything is read."""
@@ -209,7 +214,7 @@ class Lanes:
             ends.append(self._remove(group[0], error))
 
     def _narrow(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
-        """Memory ran out: read fewer lanes at a time from now on. A lane that does not fit alone has failed."""
+        """Memory ran out: read fewer lanes at a time. A lane that does not fit alone has failed."""
         if len(group) == 1:
             ends.append(self._remove(group[0], error))
         else:
@@ -277,6 +282,9 @@ class Lanes:
         return self._reader.validation_losses(
             [(lane.adapters, validation_rows_for(rows, lane.job.method.training)) for lane in lanes]
         )
+
+    def _end_done(self, ends: list[LaneEnd]) -> None:
+        ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]

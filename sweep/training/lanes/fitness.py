@@ -1,4 +1,7 @@
-"""Whether a base model can be read in packed rows: tried out on a few tokens against the model's own way."""
+"""A base model in the hands of lanes, and whether it can be read in packed rows.
+
+That is tried out on a few tokens against the model's own way.
+"""
 
 from typing import Any
 
@@ -13,6 +16,26 @@ PROBE_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError
 
 class LanesUnfitError(Exception):
     """The base model computes in a way that lanes do not follow; its trials are trained alone."""
+
+
+class Lent:
+    """A base model as lanes need it: frozen, in training mode, with their attention. It is given back as it was."""
+
+    def __init__(self, base: Any) -> None:  # noqa: ANN401
+        self._base = base
+        self.attention: str = base.config._attn_implementation  # noqa: SLF001
+        self._was_training: bool = base.training
+        self._checkpoints: bool = base.is_activation_checkpointing
+        base.requires_grad_(requires_grad=False)
+        base.train()
+        base.config._attn_implementation = attention.NAME  # noqa: SLF001
+
+    def give_back(self) -> None:
+        """Leave the base model as it was, but for its weights' gradients, which stay off."""
+        self._base.config._attn_implementation = self.attention  # noqa: SLF001
+        self._base.train(self._was_training)
+        if self._base.is_activation_checkpointing and not self._checkpoints:
+            self._base.activation_checkpointing_disable()
 
 
 @torch.no_grad()

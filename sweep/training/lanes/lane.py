@@ -22,6 +22,9 @@ from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite
 from sweep.training.lanes.order import Window, windows
 from sweep.training.lanes.packed import Row, Share
 from sweep.training.lanes.stacks import LaneAdapters
+from sweep.training.state.file import TrainingState
+from sweep.training.state.keeper import StateKeeper, rungs_of, step_of, steps_of
+from sweep.training.state.parts import part, put_optimizer, put_weights, take_optimizer, take_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class LaneJob:
     on_progress: Callable[[Progress], None]
     deadline: float | None
     """On the monotonic clock."""
+    keeper: StateKeeper | None = None
+    """Saves what the trial needs to go on after an interruption, and may have what it goes on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +82,17 @@ class Lane:
         self.validation_seconds = 0.0
         self.pruned = False
         self.had_company = False
+        self.ever_had_company = False
         self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
-        self.log = StepLog(job.steps_file)
+        saved = None if job.keeper is None else job.keeper.take()
+        self.log = StepLog(job.steps_file, b"" if saved is None else steps_of(saved))
         self._first_loss = 0.0
         self._windows: Iterator[Window] = windows(rows, training, seed=job.seed)
-        self._open_window()
-        job.on_progress(Progress("train", 0, self.max_steps, None))
+        if saved is not None:
+            self._go_on_from(saved)
+        self._open_window(None if saved is None else part(saved, "random").tensors["dropout"])
+        self._mark()
+        job.on_progress(Progress("train", self.step, self.max_steps, None))
 
     @property
     def is_done(self) -> bool:
@@ -108,6 +118,7 @@ class Lane:
         self._next += 1
         self._loss += loss
         self.had_company |= shared
+        self.ever_had_company |= shared
         return self._next == len(self._window.batches)
 
     def rewind(self) -> None:
@@ -149,6 +160,7 @@ class Lane:
         self.job.on_progress(Progress("train", self.step, self.max_steps, self._loss))
         if self.step == 1:
             self._first_loss = self._loss
+        self._mark()
 
     def open_next_window(self) -> None:
         """Go on to the rows of the next step."""
@@ -163,6 +175,7 @@ class Lane:
         self.intermediate[rung] = loss
         self.job.on_progress(Progress("validate", self.step, self.max_steps, loss))
         self.pruned = self.job.on_rung(rung, loss)
+        self._mark()
 
     @property
     def is_late(self) -> bool:
@@ -173,10 +186,73 @@ class Lane:
         """Close its files."""
         self.log.__exit__()
 
-    def _open_window(self) -> None:
+    @property
+    def must_stop(self) -> bool:
+        """Whether it is to be interrupted."""
+        return self.job.keeper is not None and self.job.keeper.stop.is_asked
+
+    def save_if_due(self) -> None:
+        """Save its state where it is time."""
+        if self.job.keeper is not None and self.job.keeper.is_due:
+            self.save()
+
+    def save(self) -> None:
+        """Save its state as it was when its window was opened, whatever has been read of that since.
+
+        None of it depends on who sits beside it.
+        """
+        if self.job.keeper is None or self.step == 0 or self.is_done:
+            return
+        log_bytes, intermediate = self._marked
+        books = {
+            "intermediate": {str(rung): loss for rung, loss in intermediate.items()},
+            "tokens": self.tokens,
+            "loss_total": self.loss_total,
+            "first_loss": self._first_loss,
+            "train_seconds": self.train_seconds,
+            "validation_seconds": self.validation_seconds,
+            "ever_had_company": self.ever_had_company,
+        }
+        parts = {
+            "weights": take_weights(self._named),
+            "optimizer": take_optimizer(self.optimizer),
+            "schedule": TrainingState({}, self.schedule.state_dict()),
+            "random": TrainingState({"dropout": self._dropout_state}, {}),
+            "books": TrainingState({}, books),
+        }
+        self.job.keeper.save(parts, step=self.step, steps=self.log.read(log_bytes))
+
+    @property
+    def _named(self) -> dict[str, torch.nn.Parameter]:
+        own = self.adapters.modules.items()
+        downs = {f"{name}/down": adapter.down for name, adapter in own}
+        return downs | {f"{name}/up": adapter.up for name, adapter in own}
+
+    def _go_on_from(self, saved: TrainingState) -> None:
+        put_weights(part(saved, "weights"), self._named)
+        put_optimizer(part(saved, "optimizer"), self.optimizer)
+        self.schedule.load_state_dict(dict(part(saved, "schedule").values))
+        books = part(saved, "books").values
+        self.step = step_of(saved)
+        self.intermediate = rungs_of(books)
+        self.tokens, self.loss_total = books["tokens"], books["loss_total"]
+        self._first_loss = books["first_loss"]
+        self.train_seconds, self.validation_seconds = books["train_seconds"], books["validation_seconds"]
+        self.ever_had_company = books["ever_had_company"]
+        for _ in range(self.step):
+            next(self._windows)
+
+    def _mark(self) -> None:
+        """Remember what has been written down and judged: a rung that is under way is not."""
+        self._marked = self.log.size, dict(self.intermediate)
+
+    def _open_window(self, dropout_state: torch.Tensor | None = None) -> None:
+        """Go on to the next rows; `dropout_state` is what the generator was at when that window was first opened."""
         self._window = next(self._windows)
         self._next, self._loss, self.had_company = 0, 0.0, False
-        if self._window.starts_epoch:
+        if dropout_state is not None:
+            self.adapters.generator.set_state(dropout_state)
+        elif self._window.starts_epoch:
             # A DataLoader draws a seed for its workers each time, though there are none.
             drawn = torch.empty((), dtype=torch.int64, device=self.adapters.generator.device)
             drawn.random_(generator=self.adapters.generator)

@@ -54,7 +54,9 @@ def test_a_changed_study_is_refused_key_by_key(lab: Lab) -> None:
 
 def test_tracking_and_more_budget_may_change() -> None:
     old = random_study()
-    new = random_study(budget={"trials_per_method": 9, "confirm_seeds": 2}, tracking={"mlflow": False})
+    new = random_study(
+        budget={"trials_per_method": 9, "confirm_seeds": 2}, tracking={"mlflow": False}, save_seconds=None
+    )
 
     assert differences(old, new) == []
     assert len(differences(new, old)) == 2

@@ -14,7 +14,8 @@ from sweep.adapters import attach
 from sweep.models import load_for_training
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.training import solo
-from sweep.training.solo import TrainingOutcome, train
+from sweep.training.outcome import TrainingOutcome
+from sweep.training.solo import train
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSpec(effective_batch_size=4, per_device_train_batch_size=2, num_train_epochs=2, validations=2)

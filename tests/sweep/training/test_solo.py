@@ -17,7 +17,8 @@ from sweep.errors import TrialError
 from sweep.models import load_for_training, trainable_weights, weights_sha256
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.training.arguments import sft_config
-from sweep.training.solo import TrainingOutcome, train
+from sweep.training.outcome import TrainingOutcome
+from sweep.training.solo import train
 
 CPU = torch.device("cpu")
 SETTINGS = {
