@@ -11,7 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
-from sweep.search_spec import BudgetSpec as BudgetSpec  # noqa: PLC0414 - one place to import a study's sections from
+from sweep.result_spec import ReportSpec as ReportSpec  # noqa: PLC0414 - one place to import a study's sections from
+from sweep.result_spec import TrackingSpec as TrackingSpec  # noqa: PLC0414
+from sweep.result_spec import WithinSpec as WithinSpec  # noqa: PLC0414
+from sweep.search_spec import BudgetSpec as BudgetSpec  # noqa: PLC0414
 from sweep.search_spec import Horizon as Horizon  # noqa: PLC0414
 from sweep.search_spec import PrunerSpec as PrunerSpec  # noqa: PLC0414
 from sweep.search_spec import SamplerSpec as SamplerSpec  # noqa: PLC0414
@@ -222,43 +225,6 @@ class ObjectiveSpec(Spec):
     def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's direction."""
         return "maximize" if self.maximize else "minimize"
-
-
-class TrackingSpec(Spec):
-    """Where results are logged."""
-
-    mlflow: bool = True
-    """Log to MLflow."""
-    tracking_uri: str | None = None
-    """An MLflow tracking server or store; without it, `mlflow.db` beside the run directory."""
-
-
-class WithinSpec(Spec):
-    """Limits that a recommended method has to keep; one that is left out does not bind."""
-
-    memory_gb: float | None = Field(None, gt=0)
-    """Peak memory of training, in decimal gigabytes."""
-    train_hours: float | None = Field(None, gt=0)
-    """Training time of one run, in hours."""
-    cost: float | None = Field(None, gt=0)
-    """Cost of one run's training, in the report's currency; needs `price_per_hour`."""
-    adapter_mb: float | None = Field(None, gt=0)
-    """Size of what is saved, in decimal megabytes."""
-
-
-class ReportSpec(Spec):
-    """How results are judged and shown. Only the margins bear on verdicts, and they stand fixed once a study began."""
-
-    margin: float = Field(0.01, gt=0)
-    """Largest difference of two proportions that counts as none: within it, two methods are equivalent."""
-    margins: Mapping[str, Annotated[float, Field(gt=0)]] = {}
-    """Margins by `task/metric`, put over `margin`; a metric that is no proportion, such as a loss, has none else."""
-    price_per_hour: float | None = Field(None, ge=0)
-    """Price of an hour of the device, in `currency`."""
-    currency: str = Field("USD", pattern=r"^\S{1,8}$")
-    """Currency of the price."""
-    within: WithinSpec = WithinSpec()
-    """Limits under which the report recommends a method."""
 
 
 class StudySpec(Spec):

@@ -4,16 +4,11 @@ The order in which an outcome becomes known is decided here, once: the record is
 it Optuna) is told, then tracking, then whoever watches. A driver killed between two of these finds out from the record.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
-from evals.errors import InputError, ModelError, RunError, TaskError
 from sweep.config import TrialConfig
-from sweep.errors import DataError, MachineError, RunDirectoryError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
 from sweep.openings import note_test_opening
 from sweep.protocol import (
@@ -25,22 +20,19 @@ from sweep.protocol import (
     Prepared,
     PrepareData,
     Progressed,
-    Refused,
     RungReached,
     RunTogether,
     RunTrial,
     SeatsFree,
     Verdict,
 )
-from sweep.record import Failure, FailureKind, TrialRecord
-from sweep.store import RunDirectory, TrialDirectory, trained_tokens, write_config, write_record
+from sweep.record import TrialRecord
+from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
+from sweep.study.running import RunningTrial, deadline_of, error_of, saved_at
 
 WAIT_SECONDS = 60.0
 INTERRUPTIONS = 3
 """Times a trial is started again after its worker was interrupted, before that counts as its end."""
-INPUT_ERRORS: Mapping[str, type[InputError]] = {
-    error.__name__: error for error in (DataError, InputError, MachineError, ModelError, RunDirectoryError, TaskError)
-}
 
 
 class TrialTracker(Protocol):
@@ -78,18 +70,6 @@ class TrialSource(Protocol):
 
     def put_back(self, config: TrialConfig) -> None:
         """Take back a trial that was interrupted."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTrial:
-    """A trial in a worker's hands."""
-
-    config: TrialConfig
-    started_at: datetime
-    started: float
-    """On the monotonic clock."""
-    together: int = 1
-    """Most trials that are run at the same time on its device."""
 
 
 Seats = Callable[[TrialConfig], int]
@@ -130,7 +110,7 @@ class Dispatcher:
             for report in self._pool.wait(WAIT_SECONDS):
                 if isinstance(report.message, Prepared):
                     return report.message
-                raise _error_of(report.message)
+                raise error_of(report.message)
 
     def run(self, source: TrialSource) -> None:
         """Run all that the source gives. Raises InputError where a worker finds the user's input unusable."""
@@ -161,7 +141,7 @@ class Dispatcher:
             return
         configs = [config, *self._company(source, config, seats - 1)]
         request = RunTogether(tuple(self._hand_out(one) for one in configs), seats)
-        jobs = self._pool.submit_together(request, deadline_seconds=_deadline(configs, seats))
+        jobs = self._pool.submit_together(request, deadline_seconds=deadline_of(configs, seats))
         self._groups[jobs[0]] = config
         for job, one in zip(jobs, configs, strict=True):
             self._note_start(job, one, seats)
@@ -185,7 +165,7 @@ class Dispatcher:
         seats = self._seats(group)
         configs = list(self._company(source, group, count, refill=True))
         trials = [self._hand_out(one) for one in configs]
-        jobs = self._pool.seat(job, trials, deadline_seconds=_deadline(configs, seats))
+        jobs = self._pool.seat(job, trials, deadline_seconds=deadline_of(configs, seats))
         for one in configs[len(jobs) :]:
             source.put_back(one)
         for new, one in zip(jobs, configs, strict=False):
@@ -194,13 +174,13 @@ class Dispatcher:
     def _hand_out(self, config: TrialConfig) -> RunTrial:
         directory = self._run.directory_of(config)
         directory.clear()
-        self._saved_at[directory.path] = _saved_at(directory)
+        self._saved_at[directory.path] = saved_at(directory)
         write_config(directory, config)
         note_test_opening(self._run, config, by="study")
         return RunTrial(config, directory.path, self._data_for(config), self._save_seconds)
 
     def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
-        self._running[job] = RunningTrial(config, datetime.now(UTC), time.monotonic(), together)
+        self._running[job] = RunningTrial(config, self._run.directory_of(config), together)
         self._on_event(TrialStarted(config))
 
     def _hear(self, source: TrialSource, job: int, message: Message) -> None:
@@ -210,7 +190,7 @@ class Dispatcher:
         trial = self._running[job]
         match message:
             case Progressed(progress) if progress.note:
-                self._on_event(Notice(f"{_name(trial.config)}: {progress.note}"))
+                self._on_event(Notice(f"{trial.name}: {progress.note}"))
             case Progressed(progress):
                 self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
             case RungReached(rung, loss):
@@ -222,27 +202,27 @@ class Dispatcher:
                 self._end(source, record)
             case Crashed(text, traceback):
                 del self._running[job]
-                self._settle(source, self._failed(trial, "error", text, traceback))
+                self._settle(source, trial.failed("error", text, traceback))
             case Died(_, text) if trial.together > 1:
                 del self._running[job]
                 self._bereaved.add(self._run.directory_of(trial.config).path)
-                self._on_event(Notice(f"{_name(trial.config)} is started again, by itself: {text}"))
+                self._on_event(Notice(f"{trial.name} is started again, by itself: {text}"))
                 source.put_back(trial.config)
             case Died("worker_died", text) if self._got_further(trial):
                 del self._running[job]
-                self._on_event(Notice(f"{_name(trial.config)} goes on from its last training state: {text}"))
+                self._on_event(Notice(f"{trial.name} goes on from its last training state: {text}"))
                 source.put_back(trial.config)
             case Died(kind, text):
                 del self._running[job]
-                self._settle(source, self._failed(trial, kind, text))
+                self._settle(source, trial.failed(kind, text))
             case _:
-                raise _error_of(message)
+                raise error_of(message)
 
     def _got_further(self, trial: RunningTrial) -> bool:
         """Whether a trial has saved a state since it started: then its worker's death need not come again at once."""
         directory = self._run.directory_of(trial.config)
-        saved_at = _saved_at(directory)
-        return saved_at is not None and saved_at != self._saved_at[directory.path]
+        found = saved_at(directory)
+        return found is not None and found != self._saved_at[directory.path]
 
     def _end(self, source: TrialSource, record: TrialRecord) -> None:
         if record.failure is None or record.failure.kind != "interrupted":
@@ -256,19 +236,6 @@ class Dispatcher:
         else:
             self._settle(source, record)
 
-    def _failed(
-        self, trial: RunningTrial, kind: FailureKind, message: str, traceback: str | None = None
-    ) -> TrialRecord:
-        return TrialRecord(
-            config=trial.config,
-            config_fingerprint=trial.config.fingerprint(),
-            state="FAIL",
-            failure=Failure(kind=kind, message=message, traceback=traceback),
-            tokens=trained_tokens(self._run.directory_of(trial.config)),
-            started_at=trial.started_at,
-            seconds_total=time.monotonic() - trial.started,
-        )
-
     def _settle(self, source: TrialSource, record: TrialRecord) -> None:
         directory = self._run.directory_of(record.config)
         write_record(directory, record)
@@ -276,31 +243,3 @@ class Dispatcher:
         if self._tracker is not None:
             self._tracker.log(record, directory)
         self._on_event(TrialEnded(record))
-
-
-def _saved_at(directory: TrialDirectory) -> int | None:
-    """When a trial's training state was saved, by its file; none where there is none."""
-    try:
-        return directory.training_state.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _name(config: TrialConfig) -> str:
-    return f"{config.method} {config.number}"
-
-
-def _deadline(configs: Sequence[TrialConfig], together: int) -> float | None:
-    """When a worker that runs trials together is late: each takes as many times longer as there are others."""
-    given = [config.deadline_seconds for config in configs if config.deadline_seconds is not None]
-    return max(given) * together if given else None
-
-
-def _error_of(message: Message) -> Exception:
-    if isinstance(message, Refused):
-        return INPUT_ERRORS.get(message.error, InputError)(message.message)
-    if isinstance(message, Died):
-        return RunError(message.message)
-    if isinstance(message, Crashed):
-        return RuntimeError(f"a worker raised an error that nobody expected.\n{message.traceback}")
-    return RuntimeError(f"a worker sent {type(message).__name__} where it was not expected.")

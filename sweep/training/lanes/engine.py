@@ -25,7 +25,7 @@ from sweep.training.lanes import attention
 from sweep.training.lanes.ends import LaneEnd, save
 from sweep.training.lanes.fitness import Lent, refuse_misfit
 from sweep.training.lanes.lane import Lane, LaneJob
-from sweep.training.lanes.order import RawRows, read_rows, rows_for, validation_rows_for
+from sweep.training.lanes.order import RawRows, read_rows, rows_for
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
@@ -231,8 +231,8 @@ class Lanes:
         while due:
             self._arrange()
             width = self._width.next(len(due))
-            rows = self._validation_rows(due[0])
-            group = [number for number in due if self._validation_rows(number) == rows][:width]
+            rows = self._lanes[due[0]].validation_rows
+            group = [number for number in due if self._lanes[number].validation_rows == rows][:width]
             due = [number for number in due if number not in group]
             try:
                 self._take_rungs(group, ends)
@@ -257,9 +257,6 @@ class Lanes:
     def _at_rung(self, numbers: Iterable[int]) -> list[int]:
         return [number for number in numbers if number in self._lanes and self._lanes[number].is_at_rung]
 
-    def _validation_rows(self, number: int) -> int:
-        return self._lanes[number].job.method.training.validation_rows
-
     def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
         losses = self._validation_losses(group)
@@ -277,14 +274,8 @@ class Lanes:
                 ends.append(self._remove(number, error))
 
     def _validation_losses(self, group: Sequence[int]) -> list[float]:
-        rows = self._rows["validation"]
         lanes = [self._lanes[number] for number in group]
-        return self._reader.validation_losses(
-            [(lane.adapters, validation_rows_for(rows, lane.job.method.training)) for lane in lanes]
-        )
-
-    def _end_done(self, ends: list[LaneEnd]) -> None:
-        ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
+        return self._reader.validation_losses([lane.validated_on(self._rows["validation"]) for lane in lanes])
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]

@@ -19,7 +19,7 @@ from sweep.rungs import rungs
 from sweep.spec import MethodSpec
 from sweep.training.arguments import sft_config
 from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite
-from sweep.training.lanes.order import Window, windows
+from sweep.training.lanes.order import RawRows, Window, validation_rows_for, windows
 from sweep.training.lanes.packed import Row, Share
 from sweep.training.lanes.stacks import LaneAdapters
 from sweep.training.state.file import TrainingState
@@ -93,6 +93,15 @@ class Lane:
         self._open_window(None if saved is None else part(saved, "random").tensors["dropout"])
         self._mark()
         job.on_progress(Progress("train", self.step, self.max_steps, None))
+
+    @property
+    def validation_rows(self) -> int:
+        """Most rows that its validation losses are taken over."""
+        return self.job.method.training.validation_rows
+
+    def validated_on(self, raw: RawRows) -> tuple[LaneAdapters, list[Row]]:
+        """Its adapters, and the rows that they are validated on."""
+        return self.adapters, validation_rows_for(raw, self.job.method.training)
 
     @property
     def is_done(self) -> bool:

@@ -1,0 +1,72 @@
+"""A trial in a worker's hands, and what a worker's last words about it mean."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from evals.errors import InputError, ModelError, RunError, TaskError
+from sweep.config import TrialConfig
+from sweep.errors import DataError, MachineError, RunDirectoryError
+from sweep.protocol import Crashed, Died, Message, Refused
+from sweep.record import Failure, FailureKind, TrialRecord
+from sweep.store import TrialDirectory, trained_tokens
+
+INPUT_ERRORS: Mapping[str, type[InputError]] = {
+    error.__name__: error for error in (DataError, InputError, MachineError, ModelError, RunDirectoryError, TaskError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial in a worker's hands."""
+
+    config: TrialConfig
+    directory: TrialDirectory
+    together: int = 1
+    """Most trials that are run at the same time on its device."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    """On the monotonic clock."""
+
+    @property
+    def name(self) -> str:
+        """For a person: method and number."""
+        return f"{self.config.method} {self.config.number}"
+
+    def failed(self, kind: FailureKind, message: str, traceback: str | None = None) -> TrialRecord:
+        """The record of a trial whose worker left none."""
+        return TrialRecord(
+            config=self.config,
+            config_fingerprint=self.config.fingerprint(),
+            state="FAIL",
+            failure=Failure(kind=kind, message=message, traceback=traceback),
+            tokens=trained_tokens(self.directory),
+            started_at=self.started_at,
+            seconds_total=time.monotonic() - self.started,
+        )
+
+
+def saved_at(directory: TrialDirectory) -> int | None:
+    """When a trial's training state was saved, by its file; none where there is none."""
+    try:
+        return directory.training_state.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def deadline_of(configs: Sequence[TrialConfig], together: int) -> float | None:
+    """When a worker that runs trials together is late: each takes as many times longer as there are others."""
+    given = [config.deadline_seconds for config in configs if config.deadline_seconds is not None]
+    return max(given) * together if given else None
+
+
+def error_of(message: Message) -> Exception:
+    """What to raise where a worker gave no answer."""
+    if isinstance(message, Refused):
+        return INPUT_ERRORS.get(message.error, InputError)(message.message)
+    if isinstance(message, Died):
+        return RunError(message.message)
+    if isinstance(message, Crashed):
+        return RuntimeError(f"a worker raised an error that nobody expected.\n{message.traceback}")
+    return RuntimeError(f"a worker sent {type(message).__name__} where it was not expected.")
