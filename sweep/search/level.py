@@ -4,7 +4,9 @@ Asking and telling a database takes a dozen transactions a trial; writing what h
 for whoever looks at the study from outside, and for the next run: after the beginning nothing is read from it.
 """
 
+import copy
 import math
+from typing import Literal
 
 import optuna
 from optuna.pruners import BasePruner
@@ -14,12 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import RunDirectoryError
 
+Direction = Literal["maximize", "minimize"]
+
 
 class LeveledStudy:
     """A study in memory that begins as its copy in a database is."""
 
     def __init__(
-        self, name: str, *, database: BaseStorage, direction: str, sampler: BaseSampler, pruner: BasePruner
+        self, name: str, *, database: BaseStorage, direction: Direction, sampler: BaseSampler, pruner: BasePruner
     ) -> None:
         """Opens the study in the database, or makes it there. `sampler` and `pruner` see the one in memory."""
         optuna.create_study(study_name=name, storage=database, direction=direction, load_if_exists=True)
@@ -30,12 +34,16 @@ class LeveledStudy:
             study_name=name, storage=self._memory, direction=direction, sampler=sampler, pruner=pruner
         )
         self._study_id = self._memory.get_study_id_from_name(name)
+        self._notes = dict(database.get_study_system_attrs(self._copy_id))
+        """What samplers have noted of the study itself, as it is in the database."""
+        for key, note in self._notes.items():
+            self._memory.set_study_system_attr(self._study_id, key, note)
         self._written: list[tuple[int, FrozenTrial]] = []
-        """By number, each trial's id in the database, and the trial as it is there. Memory replaces what it changes."""
+        """By number, each trial's id in the database, and the trial as it is there."""
         for trial in sorted(database.get_all_trials(self._copy_id), key=lambda trial: trial.number):
             here = self._memory.create_new_trial(self._study_id, template_trial=trial)
             there = database.get_trial_id_from_study_id_trial_number(self._copy_id, trial.number)
-            self._written.append((there, self._memory.get_trial(here)))
+            self._written.append((there, _copied(self._memory.get_trial(here))))
 
     @property
     def study(self) -> optuna.Study:
@@ -64,11 +72,15 @@ class LeveledStudy:
         """
         for missing in range(len(self._written), number + 1):
             self._add(self._now(missing))
+        for key, note in self._memory.get_study_system_attrs(self._study_id).items():
+            if key not in self._notes or self._notes[key] != note:
+                self._database.set_study_system_attr(self._copy_id, key, note)
+                self._notes[key] = note
         there, then = self._written[number]
         now = self._now(number)
-        if now is not then:
+        if not then.state.is_finished():
             self._update(there, then, now)
-            self._written[number] = (there, now)
+            self._written[number] = (there, _copied(now))
 
     def _now(self, number: int) -> FrozenTrial:
         return self._memory.get_trial(self.trial_id(number))
@@ -80,10 +92,10 @@ class LeveledStudy:
                 f"storage: something else has added trial {trial.number} to Optuna study {self._study.study_name}. "
                 "Give the study another name, or a storage of its own."
             )
-        self._written.append((there, trial))
+        self._written.append((there, _copied(trial)))
 
     def _update(self, there: int, then: FrozenTrial, now: FrozenTrial) -> None:
-        if then.state == TrialState.WAITING:
+        if then.state == TrialState.WAITING != now.state:
             self._database.set_trial_state_values(there, TrialState.RUNNING)
         for name in now.params.keys() - then.params.keys():
             distribution = now.distributions[name]
@@ -96,6 +108,14 @@ class LeveledStudy:
                 self._database.set_trial_system_attr(there, key, attribute)
         if now.state.is_finished():
             self._database.set_trial_state_values(there, now.state, now.values)
+
+
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    """As it is now: Optuna goes on to change the dictionaries of what it has given away."""
+    kept = copy.copy(trial)
+    kept.params, kept.system_attrs = dict(trial.params), dict(trial.system_attrs)
+    kept.intermediate_values = dict(trial.intermediate_values)
+    return kept
 
 
 def _same(then: float | None, now: float) -> bool:

@@ -277,6 +277,9 @@ class Lanes:
         lanes = [self._lanes[number] for number in group]
         return self._reader.validation_losses([lane.validated_on(self._rows["validation"]) for lane in lanes])
 
+    def _end_done(self, ends: list[LaneEnd]) -> None:
+        ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
+
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]
         try:

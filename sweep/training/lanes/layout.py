@@ -31,7 +31,8 @@ class Layout:
         self._pages, self._length, self._size = len(spans), max(lengths), size
         in_order = tokens == list(range(size))
         self._tokens = None if in_order else torch.tensor(tokens, device=device)
-        self._slots = None if slots == list(range(len(slots))) else torch.tensor(slots, device=device)
+        are_full = len(slots) == self._pages * self._length
+        self._slots = None if are_full else torch.tensor(slots, device=device)
 
     def spread(self, row: torch.Tensor) -> torch.Tensor:
         """Tokens x size as pages x length x size."""

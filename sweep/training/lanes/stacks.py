@@ -14,7 +14,7 @@ import torch
 
 from sweep.training.lanes.layout import Layout
 from sweep.training.lanes.packed import Packed
-from sweep.training.lanes.product import Product
+from sweep.training.lanes.product import Pages, Product
 
 
 @dataclass(slots=True)
@@ -70,7 +70,8 @@ class Stack:
         self.lanes = [lane.lane for lane in lanes]
         own = [lane.modules[name] for lane in lanes]
         self.scales = {lane.lane: adapter.scale for lane, adapter in zip(lanes, own, strict=True)}
-        rank = max(len(adapter.down) for adapter in own)
+        self.ranks = {lane.lane: len(adapter.down) for lane, adapter in zip(lanes, own, strict=True)}
+        rank = max(self.ranks.values())
         self.down, self.down_grad = _joined([adapter.down for adapter in own], rank)
         self.up, self.up_grad = _joined([adapter.up for adapter in own], rank)
         self._cast: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -87,16 +88,19 @@ class Stack:
         """The weights have changed."""
         self._cast = None
 
-    def runs(self, lanes: Iterable[int]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-        """Those of the lanes that are here, and their pages as runs, from and to."""
+    def pages(self, lanes: Iterable[int]) -> Pages:
+        """Pages of those of the lanes that are here.
+
+        Without the zeros that fill up the rank of lanes that are not read: they change the order of a sum.
+        """
         wanted = set(lanes)
+        here = {page: lane for page, lane in enumerate(self.lanes) if lane in wanted}
         runs: list[tuple[int, int]] = []
-        for page, lane in enumerate(self.lanes):
-            if lane not in wanted:
-                continue
+        for page in here:
             start = runs.pop()[0] if runs and runs[-1][1] == page else page
             runs.append((start, page + 1))
-        return tuple(lane for lane in self.lanes if lane in wanted), tuple(runs)
+        rank = max((self.ranks[lane] for lane in here.values()), default=0)
+        return Pages(tuple(here.values()), tuple(runs), rank)
 
 
 def _joined(weights: Sequence[torch.nn.Parameter], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,13 +169,13 @@ class Stacks:
         batch = self._batch
         if batch is None:
             return output
-        lanes, runs = stack.runs(share.lane for share in batch.packed.shares)
-        if not lanes:
+        pages = stack.pages(share.lane for share in batch.packed.shares)
+        if not pages.lanes:
             return output
-        layout, dropout = self._layout(batch, stack, lanes), self._dropout(batch, stack, inputs)
+        layout, dropout = self._layout(batch, stack, pages.lanes), self._dropout(batch, stack, inputs)
         kept = self._kept(batch, layout, inputs, dropout)
         added: torch.Tensor = Product.apply(
-            output, inputs, self._anchor, (stack, runs, layout), kept, dropout, self._dtype
+            output, inputs, self._anchor, (stack, pages, layout), kept, dropout, self._dtype
         )
         return added
 

@@ -173,7 +173,10 @@ def test_without_fresh_seeds_nothing_is_confirmed() -> None:
 
 
 def test_a_validation_reads_no_more_rows_than_asked_for() -> None:
-    search = phases(study(training={"validation_rows": 4}, budget=budget(trials_per_method=5)))["search", "lora"]
+    spec = study(budget=budget(trials_per_method=5))
+    lora = spec.methods["lora"]
+    few = lora.model_copy(update={"training": lora.training.model_copy(update={"validation_rows": 4})})
+    search = phases(spec.model_copy(update={"methods": {**spec.methods, "lora": few}}))["search", "lora"]
 
     assert search.validation_tokens == Range.exactly(5 * VALIDATIONS * 600)
 

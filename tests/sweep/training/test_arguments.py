@@ -23,6 +23,7 @@ MAPPED_OTHERWISE = {
     "optim",
     "gradient_checkpointing",
     "validations",
+    "validation_rows",
     "horizon",
 }
 

@@ -109,8 +109,10 @@ def test_a_lane_that_is_not_read_is_not_touched_by_those_around_it(bench: Bench)
     shares = [before.share, after.share]
     lanes._reader.differentiate(Packed(shares, torch.device("cpu")), [before.adapters, after.adapters])
 
-    spoiled = [weight.grad for weight in after.adapters.parameters]
+    spoiled, fine = ([weight.grad for weight in lane.adapters.parameters] for lane in (before, after))
     assert any(not torch.isfinite(grad).all() for grad in spoiled)
+    assert all(torch.isfinite(grad).all() for grad in fine)
+    assert any(grad.any() for grad in fine)
     assert all((weight.grad == 0).all() for weight in between.adapters.parameters)
     lanes.close()
 

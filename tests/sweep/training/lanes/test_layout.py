@@ -15,12 +15,21 @@ def layout(*spans: tuple[int, int], size: int) -> Layout:
     [
         (((0, 3), (3, 6)), 6),
         (((0, 2), (2, 6), (6, 7)), 7),
+        (((0, 3), (3, 5)), 5),
         (((2, 4), (6, 8)), 9),
         (((4, 5), (0, 3)), 5),
         (((3, 6), (0, 3)), 6),
         (((1, 4),), 6),
     ],
-    ids=["equal", "ragged", "some of the row", "out of order", "equal out of order", "one of several"],
+    ids=[
+        "equal",
+        "ragged",
+        "a shorter last one",
+        "some of the row",
+        "out of order",
+        "equal out of order",
+        "one of several",
+    ],
 )
 def test_each_lane_has_a_page_and_what_is_left_over_is_zero(spans: tuple[tuple[int, int], ...], size: int) -> None:
     row = torch.arange(1.0, 2 * size + 1).reshape(size, 2)
