@@ -20,6 +20,11 @@ class Recorded:
     values: list[torch.Tensor]
 
     @property
+    def rows(self) -> int:
+        """Rows held."""
+        return self.keys[0].shape[0] if self.keys else 0
+
+    @property
     def length(self) -> int:
         """Tokens held."""
         return self.keys[0].shape[2] if self.keys else 0
@@ -28,16 +33,17 @@ class Recorded:
 class _Recording(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Goes on from what it was given, for each row its own, and keeps what was read here apart."""
 
-    def __init__(self, keys: torch.Tensor | None, values: torch.Tensor | None) -> None:
+    def __init__(self, keys: torch.Tensor | None, values: torch.Tensor | None, *, apart: bool) -> None:
         super().__init__()
         self.past_keys, self.past_values = keys, values
+        self.apart = apart
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The past followed by what is new."""
+        """The past followed by what is new; what is new alone where the past is looked at apart."""
         self.keys, self.values = key_states, value_states
-        if self.past_keys is None or self.past_values is None:
+        if self.past_keys is None or self.past_values is None or self.apart:
             return key_states, value_states
         return torch.cat([self.past_keys, key_states], dim=2), torch.cat([self.past_values, value_states], dim=2)
 
@@ -49,18 +55,20 @@ class _Recording(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
 class Reading(Cache):  # type: ignore[misc]
     """The cache of one forward: goes on from a recording, whose row each row here continues, and records in turn."""
 
-    def __init__(self, layers: int, past: Recorded | None, rows: torch.Tensor | None) -> None:
+    def __init__(self, layers: int, past: Recorded | None, rows: torch.Tensor | None, *, apart: bool = False) -> None:
+        """With `apart`, attention finds the past itself and gets what is new alone."""
+
         def chosen(kept: torch.Tensor) -> torch.Tensor:
-            if rows is None:
+            if rows is None or apart:
                 return kept
             # One recorded row serves all rows without being copied.
             return kept.expand(len(rows), -1, -1, -1) if kept.shape[0] == 1 else kept[rows]
 
         if past is None:
-            recording = [_Recording(None, None) for _ in range(layers)]
+            recording = [_Recording(None, None, apart=False) for _ in range(layers)]
         else:
             pairs = zip(past.keys, past.values, strict=True)
-            recording = [_Recording(chosen(keys), chosen(values)) for keys, values in pairs]
+            recording = [_Recording(chosen(keys), chosen(values), apart=apart) for keys, values in pairs]
         super().__init__(layers=recording)
 
     def recorded(self) -> Recorded:

@@ -6,7 +6,7 @@ takes all that is tried out once on a few tokens; one that does not is scored th
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from evals.models.caches import Reading, Recorded, Slots
 from evals.models.prefix import cluster, find_leaves
 from evals.models.rows import Batch, lay_out, plain_row, stack_rows
+from evals.models.shared import going_on_from
 
 ATTENTION = ("sdpa", "eager")
 """Back ends that take any mask."""
@@ -42,14 +43,17 @@ class Engine:
         self.model = model
         self.routing = routing
         self.copies = 1 if routing is None else routing.size
+        self._looks_apart = False
 
     @cached_property
     def fits(self) -> bool:
         """Whether this model takes prefixes, trees and chosen positions; tried out on the first call."""
-        try:
-            return self._has_full_attention() and self._probe()
-        except PROBE_ERRORS:
-            return False
+        if self.device.type == "cpu" and self.model.config._attn_implementation == "sdpa":  # noqa: SLF001
+            self._looks_apart = True
+            if self._works():
+                return True
+            self._looks_apart = False
+        return self._works()
 
     @property
     def device(self) -> torch.device:
@@ -80,13 +84,15 @@ class Engine:
     ) -> tuple[torch.Tensor, Recorded]:
         """Read rows that go on from a prefix. Gives logits at (row, column) pairs, and what was read."""
         past_rows = torch.tensor(list(adapters), device=self.device)
-        cache = Reading(self.layers, past, past_rows)
+        apart = past if past is not None and self._looks_apart and _in_blocks(adapters, past.rows) else None
+        cache = Reading(self.layers, past, past_rows, apart=apart is not None)
         seen = batch.visible
-        if past is not None:
+        if past is not None and apart is None:
             seen = torch.cat([seen.new_ones(*seen.shape[:2], past.length), seen], dim=2)
-        logits = self._forward(
-            batch.ids, cache, rows=rows, columns=columns, adapters=adapters, positions=batch.positions, visible=seen
-        )
+        with nullcontext() if apart is None else going_on_from(self.model, apart):
+            logits = self._forward(
+                batch.ids, cache, rows=rows, columns=columns, adapters=adapters, positions=batch.positions, visible=seen
+            )
         return logits, cache.recorded()
 
     def step(self, slots: Slots, tokens: Sequence[int], adapters: Sequence[int]) -> torch.Tensor:
@@ -150,6 +156,12 @@ class Engine:
         layers = DynamicCache(config=config).layers
         return config._attn_implementation in ATTENTION and all(type(layer) is DynamicLayer for layer in layers)  # noqa: SLF001
 
+    def _works(self) -> bool:
+        try:
+            return self._has_full_attention() and self._probe()
+        except PROBE_ERRORS:
+            return False
+
     def _probe(self) -> bool:
         """Compare every feature with plain forwards: a prefix, branches of several lengths, and single steps."""
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
@@ -182,6 +194,12 @@ class Engine:
             self.routing.route([0])
         logits: torch.Tensor = self.model(torch.tensor([sequence], device=self.device)).logits
         return logits[0, -1]
+
+
+def _in_blocks(adapters: Sequence[int], recorded: int) -> bool:
+    """Whether as many rows in a row go on from each of the recorded ones."""
+    each = len(adapters) // recorded
+    return list(adapters) == [number for number in range(recorded) for _ in range(each)]
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
