@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
+from sweep.addresses import Address
 from sweep.search_spec import BudgetSpec as BudgetSpec  # noqa: PLC0414 - one place to import a study's sections from
 from sweep.search_spec import Horizon as Horizon  # noqa: PLC0414
 from sweep.search_spec import PrunerSpec as PrunerSpec  # noqa: PLC0414
@@ -227,8 +228,8 @@ class TrackingSpec(Spec):
 
     mlflow: bool = True
     """Log to MLflow."""
-    tracking_uri: str | None = None
-    """An MLflow tracking server or store; without it, `mlflow.db` beside the run directory."""
+    tracking_uri: Address | None = Field(None, repr=False)
+    """An MLflow server or database, `${NAME}` in it as for `storage`; without it, `mlflow.db` beside the runs."""
 
 
 class WithinSpec(Spec):
@@ -289,8 +290,8 @@ class StudySpec(Spec):
     lanes: int | None = Field(None, gt=0)
     """Adapter trials that are trained together over one base model, at most; 1 trains each alone, and without it
     there are as many as pay and fit. A trial's result is the same up to rounding."""
-    storage: str | None = None
-    """An Optuna storage URL; without it, `optuna.db` in the run directory."""
+    storage: Address | None = Field(None, repr=False)
+    """Database for Optuna, as `postgresql://me:${PASSWORD}@host/db`; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()
     """Where results are logged."""
     report: ReportSpec = ReportSpec()

@@ -109,6 +109,11 @@ class Lanes:
         self._moved = True
         return number
 
+    def excuse(self, seconds: float) -> None:
+        """Give every lane time back in which all of them waited for the driver."""
+        for lane in self._lanes.values():
+            lane.excused_seconds += seconds
+
     def step(self) -> list[LaneEnd]:
         """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever."""
         ends: list[LaneEnd] = []
