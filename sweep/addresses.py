@@ -89,9 +89,9 @@ def hide(text: str, address: str) -> str:
 
 def _secrets(address: str) -> set[str]:
     _, user, rest = _parts(address)
-    # A password with an @ of its own is read to the first one by some and to the last one by others.
-    logins = {user.removesuffix("@"), user.partition("@")[0]}
-    written = {login.partition(":")[2] for login in logins}
+    password = user.removesuffix("@").partition(":")[2]
+    # One with an @ of its own is read apart there by some, who then look for a host in the rest.
+    written = {password, *password.split("@")}
     written |= {value for name, value in parse_qsl(urlsplit(rest).query) if SECRET_KEY.fullmatch(name)}
     return {form for secret in written for form in (secret, unquote(secret), quote(secret, safe="")) if form}
 
@@ -107,4 +107,5 @@ def _parts(address: str) -> tuple[str, str, str]:
 
 def _hidden(secret: str) -> str:
     """What is shown of a user with its password, or of a secret value."""
-    return secret if REFERENCES.fullmatch(secret.partition(":")[2] or secret) else HIDDEN
+    value = (secret.partition(":")[2] or secret).rstrip(".,;)'\"")
+    return secret if REFERENCES.fullmatch(value) else HIDDEN

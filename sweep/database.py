@@ -86,9 +86,8 @@ def reason(error: BaseException, address: str) -> str:
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f' Its driver is missing: pip install "finetune-sweep[{EXTRAS[error.name]}]".'
-    return ""
+    extra = EXTRAS.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+    return f' Its driver is missing: pip install "finetune-sweep[{extra}]".' if extra else ""
 
 
 def _parse(address: str) -> "URL":

@@ -4,10 +4,14 @@ It is the one loss that cannot be told from one before the COMMIT by whoever wai
 """
 
 import contextlib
+import re
 import socket
 import threading
 from dataclasses import dataclass, field
 from typing import Self
+
+# PyMySQL begins every connection with SET AUTOCOMMIT.
+COMMIT = re.compile(rb"(?<!AUTO)COMMIT")
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Cutter:
             answers.start()
             with contextlib.suppress(OSError):
                 while data := client.recv(65536):
-                    if b"COMMIT" in data and self._is_due():
+                    if COMMIT.search(data) and self._is_due():
                         is_cut.set()
                     server.sendall(data)
             _end(server)

@@ -70,7 +70,8 @@ class Searches:
 
 
 def known(trials: list[optuna.trial.FrozenTrial]) -> list[object]:
-    return [(t.number, t.state, t.values, t.params, t.intermediate_values, t.system_attrs) for t in trials]
+    """What follows from records; a sampler's notes to itself are not among it."""
+    return [(t.number, t.state, t.values, t.params, t.intermediate_values, t.constraints) for t in trials]
 
 
 @pytest.fixture
@@ -108,16 +109,15 @@ def test_a_search_is_the_same_in_a_servers_database_whose_driver_is_not_named(
     assert searches.said == []
 
 
-@pytest.mark.parametrize("every", [2, 3])
 def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_done_twice(
-    here: Bench, server: Server, expected: list[object], every: int
+    here: Bench, server: Server, expected: list[object]
 ) -> None:
     address = server.address(server.new_database())
     Searches(here, Storage(text_of(address))).drive(trials=1)
 
     with Cutter(("127.0.0.1", server.port)) as wire:
         with Searches(here, Storage(text_of(address.set(port=wire.port)))).opened() as search:
-            wire.every = every
+            wire.every = 3
             here.drive(search, mixed)
         cuts = wire.cuts
 
