@@ -41,7 +41,10 @@ def hide_passwords(text: str) -> str:
 def masked(address: str) -> str:
     """One address in the same way, whatever characters are in it."""
     scheme, user, rest = _parts(address)
-    return hide_passwords(f"{scheme}{_hidden(user[:-1])}@{rest}" if user else address)
+    if not user:
+        # Behind a name may stand a port, or a password whose host was forgotten.
+        rest = re.sub(r"^([^:/?\[]+:)(?!\d+(?:[/?]|$)|\$\{)[^/?]+", rf"\1{HIDDEN}", rest) if scheme else rest
+    return hide_passwords(f"{scheme}{_hidden(user[:-1])}@{rest}" if user else f"{scheme}{rest}")
 
 
 Address = Annotated[str, PlainSerializer(masked, return_type=str, when_used="json")]

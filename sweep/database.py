@@ -4,6 +4,7 @@ Here it is tried once, before anything has been spent. What becomes of a connect
 who use it: Optuna's storage waits (`sweep.search.patience`), MLflow is told later (`sweep.tracking`).
 """
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ CONNECT_SECONDS = 10
 SILENCE_SECONDS = 60
 """After which a server that has gone without a word counts as lost."""
 LONGEST_REASON = 300
+LIBPQ_PREFIX = re.compile(r'^connection failed: |connection to server at "[^"]*"[^:]*failed: |FATAL:  ')
+"""What says no more than the address does."""
 
 _LIBPQ: Mapping[str, object] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -81,8 +84,10 @@ def reason(error: BaseException, address: str) -> str:
     arguments = original.args
     # PyMySQL's errors are a number and a sentence.
     text = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], str) else str(original)
-    line = " ".join(hide(text, address).split()).rstrip(".")
-    return (line or type(original).__name__)[:LONGEST_REASON]
+    lines = hide(text, address).strip().splitlines() or [type(original).__name__]
+    # Several addresses of one host are listed below such a line; below all others stands advice.
+    line = " ".join(lines if lines[0].endswith(":") else lines[:1])
+    return " ".join(LIBPQ_PREFIX.sub("", line).split()).rstrip(".")[:LONGEST_REASON]
 
 
 def _advice(error: Exception) -> str:

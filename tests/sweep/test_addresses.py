@@ -28,6 +28,10 @@ ENCODED = "a%40b%2Fc%3Ad%3Fe%23f%25%7Bg%7D%20h"
         ("https://${TOKEN}@host/", "https://${TOKEN}@host/"),
         ("mysql://host/db?password=${PASSWORD}", "mysql://host/db?password=${PASSWORD}"),
         ("sqlite:////runs/optuna.db", "sqlite:////runs/optuna.db"),
+        ("http://host:5000/mlflow", "http://host:5000/mlflow"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql://me:${PORT}/db", "postgresql://me:${PORT}/db"),
+        ("mysql://[::1]:3306/db", "mysql://[::1]:3306/db"),
     ],
 )
 def test_an_address_is_shown_without_its_password_but_with_the_variable_it_comes_from(address: str, shown: str) -> None:

@@ -22,6 +22,7 @@ def toy_runner(cache: Path) -> ToyRunner:
 
 if __name__ == "__main__":
     import sweep.search.mirror
+    import sweep.study.phases
 
     sweep.worker.TrialRunner = toy_runner
     patience = float(os.environ.get("TOY_PATIENCE", "600"))
