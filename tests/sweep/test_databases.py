@@ -133,7 +133,13 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("server", "wrong", "reason"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize(
+    ("server", "wrong", "reason"),
+    [
+        pytest.param(*refusal, id=name, marks=[pytest.mark.slow] if refusal[0] == "mariadb" else [])
+        for name, refusal in REFUSALS.items()
+    ],
+)
 def test_a_database_that_cannot_be_used_is_refused_in_one_line_that_says_why(
     request: pytest.FixtureRequest, server: str, wrong: dict[str, object], reason: str
 ) -> None:
@@ -207,6 +213,7 @@ def stop_in_the_middle(home: Home, server: Postgres | MariaDb, process: "subproc
     return said
 
 
+@pytest.mark.slow
 def test_a_server_stopped_and_started_in_mid_study_costs_no_trial_and_its_password_is_nowhere(
     home: Home, postgres: Postgres
 ) -> None:
