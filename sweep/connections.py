@@ -35,16 +35,13 @@ def connection_problems(spec: StudySpec, environment: Mapping[str, str], *, ask_
 
     Optuna's database has to answer. MLflow's is only asked where a person wants to know: a study does without it.
     """
-    try:
-        reached = connections(spec, environment)
-    except InputError as error:
-        return [str(error)]
+    tracking = spec.tracking.tracking_uri if spec.tracking.mlflow else None
     problems: list[str] = []
-    for key, address, connect in ((STORAGE, reached.storage, True), (TRACKING, reached.tracking, ask_tracking)):
-        if address is None or (key == TRACKING and not is_server_database(address)):
-            continue
+    for key, written, connect in ((STORAGE, spec.storage, True), (TRACKING, tracking, ask_tracking)):
         try:
-            check_database(address, key=key, connect=connect)
+            address = written and fill_in(written, environment, key=key)
+            if address and (key == STORAGE or is_server_database(address)):
+                check_database(address, key=key, connect=connect)
         except InputError as error:
             problems.append(str(error))
     return problems

@@ -174,6 +174,19 @@ def test_an_address_written_wrong_is_refused_without_the_password_that_it_was_re
     assert problems[0].startswith("storage: ")
 
 
+def test_an_override_that_is_refused_is_named_without_the_password_in_it(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.write("sqlite:///optuna.db")
+
+    code = cli.main(["check", str(home.path / "study.yaml"), "--set", "stroage=postgresql://me:geheim@host/db"])
+
+    said = capsys.readouterr()
+    assert code == 2
+    assert "unknown key 'stroage'" in said.err
+    assert "geheim" not in said.out + said.err
+
+
 def test_mlflows_database_is_asked_only_where_a_person_wants_to_know(postgres: Postgres) -> None:
     away = text_of(postgres.address("nowhere"))
     spec = toy_study(tracking={"tracking_uri": away})
