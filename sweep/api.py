@@ -10,6 +10,7 @@
 Importing this module, checking a study and reading a run load no torch; running and scoring do, in their own time.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from evals.result import EvalResult
 from evals.spec import OUR_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from evals.tasks.names import known_tasks, refuse_unknown
+from sweep.connections import connection_problems, connections
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
 from sweep.errors import InputError, TaskError
@@ -118,15 +120,15 @@ def study_schema() -> dict[str, object]:
 def check_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
     """Validate a study, its data, tasks and search without loading a model. Raises InputError with all complaints."""
     spec = load_study(path, overrides)
-    refuse_problems(spec, path.parent)
+    refuse_problems(spec, path.parent, ask_tracking=True)
     return spec
 
 
-def refuse_problems(spec: StudySpec, data_root: Path) -> None:
-    """Raise InputError with everything about a study's data, tasks and search that would stop it, one line each."""
+def refuse_problems(spec: StudySpec, data_root: Path, *, ask_tracking: bool = False) -> None:
+    """Raise InputError with everything about a study that would stop it; with `ask_tracking`, MLflow's database too."""
     from sweep import space
 
-    problems = _data_problems(spec, data_root)
+    problems = _data_problems(spec, data_root) + connection_problems(spec, os.environ, ask_tracking=ask_tracking)
     asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(OUR_TASKS)
     known = known_tasks() if asked else frozenset()
     checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
@@ -169,8 +171,10 @@ def run_study(  # noqa: PLR0913
     cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be gone on with.
     """
     refuse_problems(spec, data_root)
+    reached = connections(spec, os.environ)
     # Optuna, SQLAlchemy and matplotlib take seconds to import, which `sweep check` and `--help` need not wait for.
     from sweep.pool.local import cuda_devices
+    from sweep.search.mirror import Storage
     from sweep.study import phases
     from sweep.tracking.tracker import Tracker
     from sweep.worker import TrialRunner
@@ -189,7 +193,10 @@ def run_study(  # noqa: PLR0913
         cache=cache,
         on_event=watch,
         workers=phases.Workers(partial(TrialRunner, cache), devices=devices or (None,)),
-        tracker=Tracker(spec, directory, on_warning=lambda text: watch(Notice(text))) if spec.tracking.mlflow else None,
+        tracker=Tracker(spec, directory, on_warning=lambda text: watch(Notice(text)), uri=reached.tracking)
+        if spec.tracking.mlflow
+        else None,
+        storage=Storage(reached.storage) if reached.storage else None,
     )
     build_report(directory)
     return Run(directory)

@@ -23,6 +23,7 @@ from evals.spec import (
     ScoringSpec,
 )
 from sweep import api, display
+from sweep.addresses import hide_passwords, masked
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.compare_command import compare
 from sweep.config import Split
@@ -109,7 +110,7 @@ def run(
                 on_event=on_event,
             )
     except KeyboardInterrupt:
-        again = shlex.join(["sweep", *sys.argv[1:]])
+        again = shlex.join(["sweep", *(masked(argument) for argument in sys.argv[1:])])
         complaints.print(f"Interrupted. Everything that ended is saved; go on with: {again}")
         raise
     console.print(display.outcome_table(finished.baseline, finished.finalists))
@@ -265,10 +266,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complaints.print(f"{error.format_message()} See sweep --help.", markup=False)
         return error.exit_code
     except InputError as error:
-        complaints.print(str(error), markup=False)
+        complaints.print(hide_passwords(str(error)), markup=False)
         return 2
     except RunError as error:
-        complaints.print(str(error), markup=False)
+        complaints.print(hide_passwords(str(error)), markup=False)
         return 1
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -8,7 +8,8 @@ InputError
 RunError
 ├── WorkerDiedError        a worker process ended without an answer
 ├── TrialError             a trial ended early; `kind` says as what
-└── StudyFailedError       no method reached a result
+├── StudyFailedError       no method reached a result
+└── StorageLostError       Optuna's storage stayed away, or came back without what it knew
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "Problem",
     "RunDirectoryError",
     "RunError",
+    "StorageLostError",
     "StudyFailedError",
     "StudyFileError",
     "TaskError",
@@ -73,6 +75,10 @@ class WorkerDiedError(RunError):
 
 class StudyFailedError(RunError):
     """A study ended without a result for any method."""
+
+
+class StorageLostError(RunError):
+    """Optuna's storage cannot be used any more; what ended is on disk, and the study can be gone on with."""
 
 
 class TrialError(RunError):

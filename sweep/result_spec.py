@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from evals.spec import Spec
+from sweep.addresses import Address
 
 
 class TrackingSpec(Spec):
@@ -13,8 +14,8 @@ class TrackingSpec(Spec):
 
     mlflow: bool = True
     """Log to MLflow."""
-    tracking_uri: str | None = None
-    """An MLflow tracking server or store; without it, `mlflow.db` beside the run directory."""
+    tracking_uri: Address | None = Field(None, repr=False)
+    """An MLflow server or database, `${NAME}` in it as for `storage`; without it, `mlflow.db` beside the runs."""
 
 
 class WithinSpec(Spec):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from evals.spec import LabelBy, ModelSpec, QuantizationSpec, ScoringSpec, Spec, TaskSpec
+from sweep.addresses import Address
 from sweep.result_spec import ReportSpec as ReportSpec  # noqa: PLC0414 - one place to import a study's sections from
 from sweep.result_spec import TrackingSpec as TrackingSpec  # noqa: PLC0414
 from sweep.result_spec import WithinSpec as WithinSpec  # noqa: PLC0414
@@ -259,8 +260,8 @@ class StudySpec(Spec):
     there are as many as pay and fit. A trial's result is the same up to rounding."""
     save_seconds: float | None = Field(600.0, ge=0)
     """Seconds between saves of a running trial, from which it goes on after an interruption; null saves none."""
-    storage: str | None = None
-    """An Optuna storage URL; without it, `optuna.db` in the run directory."""
+    storage: Address | None = Field(None, repr=False)
+    """Database for Optuna, as `postgresql://me:${PASSWORD}@host/db`; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()
     """Where results are logged."""
     report: ReportSpec = ReportSpec()

@@ -56,6 +56,7 @@ class LocalPool:
         self._spare_bytes = spare_bytes
         self._workers: list[Worker | None] = [None for _ in self._devices]
         self._jobs = 0
+        self._listened = time.monotonic()
 
     @property
     def has_room(self) -> bool:
@@ -83,6 +84,19 @@ class LocalPool:
     def wait(self, timeout_seconds: float) -> list[Report]:
         """Messages of all busy workers; deaths and overrun deadlines among them."""
         until = time.monotonic() + timeout_seconds
+        self._excuse(time.monotonic() - self._listened)
+        try:
+            return self._listen(until)
+        finally:
+            self._listened = time.monotonic()
+
+    def _excuse(self, seconds: float) -> None:
+        """Give workers the time back in which nobody listened, as when the driver waited for a database."""
+        for worker in self._workers:
+            if worker is not None and worker.expires is not None:
+                worker.expires += seconds
+
+    def _listen(self, until: float) -> list[Report]:
         while True:
             busy = [worker for worker in self._workers if worker is not None and worker.is_busy]
             pause = max(0.0, min(LOOK_SECONDS, until - time.monotonic()))

@@ -6,18 +6,24 @@ storage is a copy in turn.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweep import space
+from sweep.addresses import is_server_database, with_driver
 from sweep.config import TrialConfig, fill_method
+from sweep.database import refused
 from sweep.errors import InputError, RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.rungs import Stretch, stretch
 from sweep.search.level import LeveledStudy
+from sweep.search.patience import PATIENCE_SECONDS, PatientStorage, Say
 from sweep.search.samplers import (
     FEASIBLE,
     FEASIBLE_VALUE,
@@ -32,14 +38,37 @@ INFEASIBLE = frozenset({"out_of_memory", "infeasible", "diverged", "deadline"})
 """Failures that say something about the config, which Optuna must learn from: it never looks at FAIL."""
 
 
-def open_storage(url: str) -> BaseStorage:
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where Optuna keeps its studies."""
+
+    url: str
+    """Address of a database, its variables filled in."""
+    patience_seconds: float = PATIENCE_SECONDS
+    """How long a server may stay away in the middle of a study."""
+
+    @contextmanager
+    def opened(self, say: Say) -> Iterator[BaseStorage]:
+        """Open it for a while; `say` hears of a server that goes away and comes back. Raises InputError."""
+        storage = open_storage(self.url, say=say, patience_seconds=self.patience_seconds)
+        try:
+            yield storage
+        finally:
+            storage.engine.dispose()
+
+
+def open_storage(
+    url: str, *, say: Say = lambda _: None, patience_seconds: float = PATIENCE_SECONDS
+) -> RDBStorage | PatientStorage:
     """Open an Optuna storage. Raises InputError where the URL leads nowhere."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = with_driver(url)
     try:
-        return optuna.storages.RDBStorage(url)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"storage: {url} cannot be opened: {reason}. Give a database URL for Optuna.") from error
+        if is_server_database(url):
+            return PatientStorage(url, say=say, patience_seconds=patience_seconds)
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, InputError, OptunaError) as error:
+        raise refused(error, url, key="storage") from error
 
 
 class OptunaMirror:

@@ -4,11 +4,13 @@ The order in which an outcome becomes known is decided here, once: the record is
 it Optuna) is told, then tracking, then whoever watches. A driver killed between two of these finds out from the record.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
 from sweep.config import TrialConfig
+from sweep.errors import StorageLostError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
 from sweep.openings import note_test_opening
 from sweep.protocol import (
@@ -20,6 +22,7 @@ from sweep.protocol import (
     Prepared,
     PrepareData,
     Progressed,
+    Report,
     RungReached,
     RunTogether,
     RunTrial,
@@ -102,6 +105,7 @@ class Dispatcher:
         self._groups: dict[int, TrialConfig] = {}
         self._bereaved: set[Path] = set()
         self._saved_at: dict[Path, int | None] = {}
+        self._unheard: deque[Report] = deque()
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Have a worker prepare the data. Raises the worker's InputError, or RunError where that failed."""
@@ -114,14 +118,28 @@ class Dispatcher:
 
     def run(self, source: TrialSource) -> None:
         """Run all that the source gives. Raises InputError where a worker finds the user's input unusable."""
+        try:
+            self._run_all(source)
+        except StorageLostError:
+            self._save_ended(source)
+            raise
+
+    def _run_all(self, source: TrialSource) -> None:
         while True:
             while self._pool.has_room and (config := self._next(source)) is not None:
                 self._start(source, config)
             if not self._running and self._pool.has_room:
                 return
             # Without a running trial a worker has yet to say that all of those it ran together have ended.
-            for report in self._pool.wait(WAIT_SECONDS):
+            self._unheard.extend(self._pool.wait(WAIT_SECONDS))
+            while self._unheard and (report := self._unheard.popleft()):
                 self._hear(source, report.job, report.message)
+
+    def _save_ended(self, source: TrialSource) -> None:
+        """Write the records of trials that ended while nobody listened; the next run tells of them."""
+        for report in (*self._unheard, *self._pool.wait(0)):
+            if isinstance(report.message, Finished) and report.message.record.failure is None:
+                write_record(self._run.directory_of(report.message.record.config), source.judge(report.message.record))
 
     def _next(
         self, source: TrialSource, beside: TrialConfig | None = None, *, refill: bool = False

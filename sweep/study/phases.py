@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from optuna.storages import BaseStorage
+
 from evals.errors import RunError
 from evals.models.source import local_model
 from sweep import space
@@ -32,7 +34,7 @@ from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
 from sweep.rungs import schedule_notes
 from sweep.search.method_search import MethodSearch
-from sweep.search.mirror import open_storage
+from sweep.search.mirror import Storage
 from sweep.selection import tasks_of
 from sweep.shape import Facts
 from sweep.spec import StudySpec
@@ -68,12 +70,13 @@ def run_study(  # noqa: PLR0913
     on_event: OnEvent,
     tracker: TrialTracker | None = None,
     workers: Workers | None = None,
+    storage: Storage | None = None,
 ) -> None:
     """Run a study's phases, or what is left of them.
 
-    Raises InputError where something the user gave cannot be used or the directory is not this study's, RunError where
-    the base model cannot be scored or no method reached a result, and KeyboardInterrupt on Ctrl-C or SIGTERM; what
-    ended before is kept each time.
+    `storage` is Optuna's; without it, what the study names. Raises InputError where something the user gave cannot be
+    used or the directory is not this study's, RunError where the base model cannot be scored, no method got a result or
+    the storage stays away, and KeyboardInterrupt on Ctrl-C or SIGTERM; what ended before is kept each time.
     """
     run = RunDirectory(run.path.resolve())
     with locked(run), _terminable():
@@ -81,10 +84,12 @@ def run_study(  # noqa: PLR0913
         admit(run, spec)
         run.forget_states()
         workers = workers or Workers(functools.partial(TrialRunner, cache))
+        storage = storage or Storage(spec.storage or f"sqlite:///{run.optuna_db}")
         driver = Driver(spec, run, data_root=data_root, workers=workers, tracker=tracker, on_event=on_event)
-        with _tracked(tracker), driver:
+        # Opened before anything is spent, and so that a server's session ends with the study.
+        with storage.opened(say=lambda text: on_event(Notice(text))) as optunas, _tracked(tracker), driver:
             baseline = driver.score_baseline()
-            driver.confirm(driver.search(baseline))
+            driver.confirm(driver.search(baseline, optunas))
         on_event(StudyEnded(spec.name))
 
 
@@ -127,9 +132,9 @@ class Driver:
             raise RunError(f"the base model has no {self._spec.objective.metric}, so nothing can be compared with it.")
         return record.objective
 
-    def search(self, baseline: float) -> Mapping[str, TrialRecord]:
+    def search(self, baseline: float, storage: BaseStorage) -> Mapping[str, TrialRecord]:
         """Run every method's search to its end; gives the finalists. Raises StudyFailedError where there is none."""
-        spec, storage = self._spec, open_storage(self._spec.storage or f"sqlite:///{self._run.optuna_db}")
+        spec = self._spec
         searches = {
             method: MethodSearch(
                 spec,

@@ -19,7 +19,15 @@ MAY_GROW = frozenset(
     }
 )
 """Bounds that may be raised, or lifted, once a study has begun."""
-MAY_CHANGE = ("lanes", "save_seconds", "tracking.", "report.price_per_hour", "report.currency", "report.within.")
+MAY_CHANGE = (
+    "lanes",
+    "save_seconds",
+    "storage",
+    "tracking.",
+    "report.price_per_hour",
+    "report.currency",
+    "report.within.",
+)
 """Beginnings of keys that decide nothing about any trial or verdict."""
 
 
@@ -53,8 +61,8 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
         if changes:
             raise RunDirectoryError(
                 f"{run.path}: begun with other settings: {'; '.join(changes)}. Change them back, or give the study "
-                "another name. Only a larger budget, more confirm_seeds, lanes, save_seconds, tracking, and the "
-                "report's prices and limits may change."
+                "another name. Only a larger budget, more confirm_seeds, lanes, save_seconds, storage, tracking, and "
+                "the report's prices and limits may change."
             )
     write_study(run, spec)
 

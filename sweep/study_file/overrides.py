@@ -6,6 +6,7 @@ Names of methods and searched keys hold dots themselves, so a dotted name is wal
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.addresses import masked
 from sweep.errors import Problem, StudyFileError
 from sweep.spec import Dimension
 from sweep.study_file.document import Document, Origin, Place, parse
@@ -14,7 +15,7 @@ from sweep.study_file.names import dotted
 
 def apply_override(document: Document, text: str) -> None:
     """Set one value in place; what is wrong with the override is added to the document's problems."""
-    source = Path(f"--set {' '.join(text.split())}")
+    source = Path(f"--set {masked(' '.join(text.split()))}")
     name, equals, value_text = text.partition("=")
     steps = name.strip().split(".")
     if not equals or not all(steps):

@@ -194,6 +194,8 @@ class Wave:
         waited = time.monotonic() - began
         seat.charge("wait", waited)
         self._waited += waited
+        if self._lanes is not None:
+            self._lanes.excuse(waited)
         return prune
 
     def _step(self) -> int:

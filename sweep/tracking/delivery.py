@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import FileLock, Timeout
 
+from sweep.addresses import is_server_database
+from sweep.database import check_database
 from sweep.errors import RunDirectoryError
 from sweep.spec import ReportSpec
 from sweep.store import RunDirectory
@@ -46,6 +48,8 @@ class Courier:
     ledger: Ledger
     say: Say
     report: ReportSpec | None = None
+    uri: str = ""
+    """The store's address, whose secrets no message of its errors may repeat."""
     store: "MlflowStore | None" = None
     parent: "StudyRun | None" = None
     failing: bool = False
@@ -90,7 +94,7 @@ class Courier:
             if not self.failing:
                 self._complain(
                     key,
-                    f"MLflow did not take {key} ({brief(str(error))}); "
+                    f"MLflow did not take {key} ({brief(str(error), self.uri)}); "
                     "the study goes on and what is missing is sent later.",
                 )
             self.failing = True
@@ -151,7 +155,8 @@ def main() -> int:
     except Timeout:
         say({"warning": "Another process is still logging this study to MLflow; what is missing is sent later."})
     except Exception as error:  # noqa: BLE001  (the driver must hear about it in one line, whatever it is)
-        say({"warning": f"Logging to MLflow ended ({brief(str(error))}); what is missing is sent later."})
+        reason = brief(str(error), greeting["uri"])
+        say({"warning": f"Logging to MLflow ended ({reason}); what is missing is sent later."})
     return 0
 
 
@@ -161,13 +166,16 @@ def _courier(greeting: dict[str, Any], run: RunDirectory, say: Say) -> Courier:
     _settle(credentials, greeting["request_seconds"], greeting["retries"])
 
     def connect() -> "MlflowStore":
+        if is_server_database(uri):
+            # MLflow itself would try for minutes, and say at length why not.
+            check_database(uri, key="tracking.tracking_uri")
         # MLflow takes seconds to import and reads its settings then: first settle them, and only where it is needed.
         from sweep.tracking import mlflow_store
 
         return mlflow_store.connect(uri, artifact_root=root)
 
     ledger = Ledger(run, greeting["uri"])
-    return Courier(run, greeting["study"], greeting["texts"], connect, ledger, say, _report_spec(run))
+    return Courier(run, greeting["study"], greeting["texts"], connect, ledger, say, _report_spec(run), greeting["uri"])
 
 
 def _report_spec(run: RunDirectory) -> ReportSpec | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.addresses import masked
 from sweep.store import RunDirectory, TrialDirectory, write_json, write_text
 
 RECORD_PATTERNS = ("baseline/record.json", "search/*/*/record.json", "confirm/baseline/record.json")
@@ -39,10 +40,9 @@ class Ledger:
 
     @property
     def path(self) -> Path:
-        """The ledger's file, named by the store's fingerprint: the address itself may hold a password."""
-        return (
-            tracking_directory(self.run) / f"delivered-{hashlib.sha256(self.store_uri.encode()).hexdigest()[:12]}.json"
-        )
+        """The ledger's file, named by the store's fingerprint; from one with a password, that could be guessed."""
+        fingerprint = hashlib.sha256(masked(self.store_uri).encode()).hexdigest()[:12]
+        return tracking_directory(self.run) / f"delivered-{fingerprint}.json"
 
     def pending(self) -> list[Pending]:
         """Every record on disk that this store has not been told, the baseline first."""

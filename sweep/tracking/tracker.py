@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
+from sweep.addresses import is_server_database, with_driver
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, TrialDirectory
-from sweep.tracking.addresses import hide_passwords
 from sweep.tracking.ledger import Ledger
 from sweep.tracking.payload import RunStatus, run_name
 
@@ -44,7 +45,9 @@ class Tracker:
         *,
         on_warning: Callable[[str], None],
         patience: Patience | None = None,
+        uri: str | None = None,
     ) -> None:
+        """`uri` is the store's address with its variables filled in; without it, as the study has it."""
         self._spec = spec
         self._run = RunDirectory(run.path.resolve())
         self._on_warning = on_warning
@@ -53,10 +56,11 @@ class Tracker:
         self._reader: threading.Thread | None = None
         self._owed: dict[str, str] = {}
         self._settled = False
+        self._uri = with_driver(uri or spec.tracking.tracking_uri or f"sqlite:///{self._beside.as_posix()}/mlflow.db")
 
     def start(self) -> None:
         """Begin; what an earlier run could not deliver is sent first."""
-        if not Ledger(self._run, self._address).is_settled:
+        if not Ledger(self._run, self._uri).is_settled:
             self._open()
 
     def _open(self) -> None:
@@ -96,20 +100,21 @@ class Tracker:
         self._warn_about_owed()
 
     @property
-    def _address(self) -> str:
-        beside = self._run.path.parent / "mlflow.db"
-        return self._spec.tracking.tracking_uri or f"sqlite:///{beside.as_posix()}"
+    def _beside(self) -> Path:
+        """Where MLflow's own files are put that no server keeps."""
+        return self._run.path.parent
 
     def _greeting(self) -> dict[str, object]:
-        default = self._spec.tracking.tracking_uri is None
+        # A database holds no files, and MLflow would put them into whatever directory this happens to run in.
+        keeps_no_files = self._spec.tracking.tracking_uri is None or is_server_database(self._uri)
         return {
             "run": str(self._run.path),
             "study": self._spec.name,
-            "uri": self._address,
-            "artifact_root": str(self._run.path.parent / "mlartifacts") if default else None,
+            "uri": self._uri,
+            "artifact_root": str(self._beside / "mlartifacts") if keeps_no_files else None,
             "request_seconds": self._patience.request_seconds,
             "retries": self._patience.retries,
-            "texts": {"study.json": _without_secrets(self._spec)},
+            "texts": {"study.json": self._spec.model_dump_json(indent=2) + "\n"},
         }
 
     def _send(self, message: dict[str, object], process: "subprocess.Popen[str] | None" = None) -> None:
@@ -169,11 +174,3 @@ def _close(stream: "IO[str] | None") -> None:
     except OSError:
         # What was still unwritten had no reader any more.
         return
-
-
-def _without_secrets(spec: StudySpec) -> str:
-    """The study as JSON, the passwords in its addresses hidden."""
-    value = spec.model_dump(mode="json")
-    for section, key in ((value, "storage"), (value["tracking"], "tracking_uri")):
-        section[key] = None if section[key] is None else hide_passwords(section[key])
-    return json.dumps(value, indent=2) + "\n"

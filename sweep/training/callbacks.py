@@ -227,7 +227,8 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         return ends
 
     def _check_deadline(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
+        # The driver may be waiting for a database, which is not the trial's fault.
+        if self._deadline is not None and time.monotonic() > self._deadline + self.waiting_seconds:
             raise TrialError("deadline", "The trial ran past its deadline while training.")
 
 

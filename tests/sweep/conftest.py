@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from bench import Bench
+    from databases import MariaDb, Postgres
     from lab import Lab
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
@@ -23,6 +24,22 @@ def empty_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("optuna") / "optuna.db"
     open_storage(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Postgres]":
+    from databases import postgres_server
+
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> "Iterator[MariaDb]":
+    from databases import mariadb_server
+
+    with mariadb_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -153,6 +153,19 @@ def test_starting_a_worker_is_not_part_of_its_deadline(
     assert isinstance(until_answered(here, here.submit(trial(0), deadline_seconds=0.5))[-1], Finished)
 
 
+def test_a_worker_is_not_late_because_the_driver_was_elsewhere(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    here = pool(ToyRunner(tmp_path / "calls", seconds=0.1), grace_seconds=0.0)
+    job = here.submit(trial(0), deadline_seconds=0.5)
+    while not here.wait(1.0):
+        pass
+
+    time.sleep(1.0)
+
+    assert isinstance(until_answered(here, job)[-1], Finished)
+
+
 def test_closing_ends_workers_whatever_they_do(
     pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
 ) -> None:

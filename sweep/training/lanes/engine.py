@@ -104,6 +104,11 @@ class Lanes:
         self._moved = True
         return number
 
+    def excuse(self, seconds: float) -> None:
+        """Give every lane time back in which all of them waited for the driver."""
+        for lane in self._lanes.values():
+            lane.excused_seconds += seconds
+
     def step(self) -> list[LaneEnd]:
         """Read one micro-batch of every lane. Gives the lanes that have ended, by whatever.
 
@@ -116,14 +121,12 @@ class Lanes:
                 ends.append(self._remove(number, late))
         # A lane that was interrupted at a rung takes it before it goes on.
         self._validate(ends)
-        self._end_done(ends)
         self._arrange()
         for group in self._groups():
             if any(lane.must_stop for lane in self._lanes.values()):
                 raise KeyboardInterrupt
             self._read_group(group, ends)
         self._validate(ends)
-        self._end_done(ends)
         for lane in self._lanes.values():
             lane.save_if_due()
         return ends
@@ -226,7 +229,7 @@ class Lanes:
         release_memory()
 
     def _validate(self, ends: list[LaneEnd]) -> None:
-        """Take the validation loss of every lane that has reached a rung."""
+        """Take the validation loss of every lane that has reached a rung, and end those that are done."""
         due = self._at_rung(self._lanes)
         while due:
             self._arrange()
@@ -238,6 +241,7 @@ class Lanes:
                 self._take_rungs(group, ends)
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 due = self._cope_at_rung(group, error, ends) + due
+        ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
 
     def _cope_at_rung(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
         """A validation was not finished. Gives the lanes that are still due: narrower, where memory ran out."""
@@ -276,9 +280,6 @@ class Lanes:
     def _validation_losses(self, group: Sequence[int]) -> list[float]:
         lanes = [self._lanes[number] for number in group]
         return self._reader.validation_losses([lane.validated_on(self._rows["validation"]) for lane in lanes])
-
-    def _end_done(self, ends: list[LaneEnd]) -> None:
-        ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]

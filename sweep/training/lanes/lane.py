@@ -80,6 +80,7 @@ class Lane:
         self.loss_total = 0.0
         self.train_seconds = 0.0
         self.validation_seconds = 0.0
+        self.excused_seconds = 0.0
         self.pruned = False
         self.had_company = False
         self.ever_had_company = False
@@ -189,7 +190,7 @@ class Lane:
     @property
     def is_late(self) -> bool:
         """Whether its deadline has passed."""
-        return self.job.deadline is not None and time.monotonic() > self.job.deadline
+        return self.job.deadline is not None and time.monotonic() > self.job.deadline + self.excused_seconds
 
     def close(self) -> None:
         """Close its files."""

@@ -9,6 +9,7 @@ import pytest
 from toy_runner import record, toy_study
 
 from sweep.config import TrialConfig, configure
+from sweep.errors import StorageLostError
 from sweep.events import Event, Notice, TrialProgress
 from sweep.progress import Progress
 from sweep.protocol import Died, Finished, Message, PrepareData, Progressed, Report, RunTogether, RunTrial
@@ -51,16 +52,22 @@ class DyingPool:
         return jobs
 
 
+def build_dispatcher(pool: object, run: RunDirectory, seats: int) -> Dispatcher:
+    spec = toy_study()
+
+    def data_for(_: TrialConfig) -> PrepareData:
+        return PrepareData(spec.model, spec.data, run.path, 64, run.path / "data", seed=0)
+
+    return Dispatcher(pool, run, data_for=data_for, tracker=None, on_event=lambda _: None, seats=lambda _: seats)
+
+
 @pytest.mark.parametrize("kind", ["worker_died", "deadline"])
 def test_whatever_ends_a_worker_costs_none_of_the_trials_that_it_ran_together(tmp_path: Path, kind: str) -> None:
     spec = toy_study()
     pool, run = DyingPool(Died(kind, "It ended.")), RunDirectory(tmp_path)
     configs = [configure(spec, "lora", {}, phase="confirm", number=n, seed=n, data_root=tmp_path) for n in (1, 2, 3)]
 
-    def data_for(_: TrialConfig) -> PrepareData:
-        return PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=0)
-
-    dispatcher = Dispatcher(pool, run, data_for=data_for, tracker=None, on_event=lambda _: None, seats=lambda _: 3)
+    dispatcher = build_dispatcher(pool, run, seats=3)
     dispatcher.run(ListSource(configs, spec.objective, needs_objective=False, key=lambda _: "shared"))
 
     assert [isinstance(request, RunTogether) for request in pool.requests] == [True, False, False, False]
@@ -162,3 +169,47 @@ def test_what_a_worker_notes_about_a_trial_is_told_to_whoever_watches(tmp_path: 
 
     assert [event.message for event in events if isinstance(event, Notice)] == ["lora 1: It goes on after step 3."]
     assert not any(isinstance(event, TrialProgress) for event in events)
+
+
+class ManyWorkers:
+    """Workers that have all ended by the time the driver looks: two are heard of at once, one a little later."""
+
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._reports) < 3
+
+    def submit(self, request: RunTrial, *, deadline_seconds: float | None = None) -> int:
+        del deadline_seconds
+        self._reports.append(Report(len(self._reports), Finished(record(request.config, value=1.0))))
+        return len(self._reports) - 1
+
+    def wait(self, timeout_seconds: float) -> list[Report]:
+        count = 2 if timeout_seconds > 0 else 1
+        reports, self._reports = self._reports[:count], self._reports[count:]
+        return reports
+
+
+class ForgetfulSource(ListSource):
+    """A search whose storage has gone."""
+
+    def take(self, record: TrialRecord) -> None:
+        del record
+        raise StorageLostError("storage: it stayed away.")
+
+
+def test_trials_that_ended_while_a_storage_was_away_are_on_disk_before_the_study_ends(tmp_path: Path) -> None:
+    spec, run = toy_study(), RunDirectory(tmp_path)
+    configs = [configure(spec, "lora", {}, phase="search", number=n, seed=n, data_root=tmp_path) for n in range(4)]
+    source = ForgetfulSource(configs, spec.objective, needs_objective=True)
+
+    with pytest.raises(StorageLostError):
+        build_dispatcher(ManyWorkers(), run, seats=1).run(source)
+
+    assert [(found.config.number, found.objective) for found in run.search_records("lora")] == [
+        (0, 1.0),
+        (1, 1.0),
+        (2, 1.0),
+    ]

@@ -154,6 +154,15 @@ def test_the_deadline_is_kept_after_each_step_and_within_long_ones(tmp_path) -> 
         run.watch.on_substep_end()
 
 
+def test_waiting_for_the_driver_is_not_part_of_the_deadline(tmp_path) -> None:
+    run = Run(tmp_path, steps=2, validations=2, deadline=time.monotonic() + 0.25)
+    run.watch._on_rung = lambda *_: time.sleep(0.2) or False
+
+    run.play()
+
+    assert len(run.watch.intermediate) == 2
+
+
 def test_progress_names_the_phase_and_the_step(tmp_path) -> None:
     run = Run(tmp_path, steps=2, validations=1)
 

@@ -221,6 +221,15 @@ def test_what_a_lanes_callback_raises_ends_that_lane(bench: Bench) -> None:
     assert ends[kept].outcome is not None
 
 
+def test_time_in_which_all_lanes_waited_for_the_driver_is_not_part_of_a_deadline(bench: Bench) -> None:
+    lanes = bench.lanes(DROPPING.method)
+    lanes.seat(bench.job(DROPPING, "excused", deadline=time.monotonic() - 1))
+
+    lanes.excuse(600.0)
+
+    assert [end.error for end in drain(lanes)] == [None]
+
+
 def test_an_adapter_that_does_not_fit_the_model_is_refused_and_the_base_stays_plain(bench: Bench) -> None:
     lanes = bench.lanes(DROPPING.method)
 
