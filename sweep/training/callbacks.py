@@ -71,6 +71,9 @@ class Continuation(Protocol):
     def save(self) -> None:
         """Save the last mark. Weights and optimizer must not have changed since."""
 
+    def finish_up(self) -> None:
+        """The last step has been taken: from here on it is quicker to end than to be interrupted."""
+
 
 class _NoContinuation:
     """For a trial that is never gone on with."""
@@ -82,6 +85,8 @@ class _NoContinuation:
     def save_if_due(self) -> None: ...
 
     def save(self) -> None: ...
+
+    def finish_up(self) -> None: ...
 
 
 class PrunedBeforeStepError(Exception):
@@ -163,6 +168,8 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         """After each optimizer step; the summary at the end of training has no `loss`."""
         if "loss" not in logs:
             return
+        if state.global_step >= state.max_steps:
+            self.continuation.finish_up()
         self._note_step(args, state, logs)
         if state.global_step in self._rungs:
             self._reach_rung(state, model)
@@ -222,7 +229,13 @@ class TrialWatch(TrainerCallback):  # type: ignore[misc]
         self.intermediate[rung] = loss
         self._on_progress(Progress("validate", state.global_step, state.max_steps, loss))
         began = time.monotonic()
-        ends = self._on_rung(rung, loss)
+        try:
+            ends = self._on_rung(rung, loss)
+        except KeyboardInterrupt:
+            if state.global_step < state.max_steps:
+                raise
+            # Nobody answers any more; a trial at its end is not pruned anyway.
+            ends = False
         self.waiting_seconds += time.monotonic() - began
         return ends
 

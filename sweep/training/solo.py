@@ -167,7 +167,7 @@ def _validation(
 def _until_asked(given: Iterator[dict[str, Any]], keeper: StateKeeper | None) -> Iterator[dict[str, Any]]:
     """The batches, as long as nobody asks to stop."""
     for batch in given:
-        if keeper is not None and keeper.stop.is_asked:
+        if keeper is not None and keeper.must_stop:
             raise KeyboardInterrupt
         yield batch
 

@@ -104,7 +104,7 @@ class SoloContinuation:
     @property
     def must_stop(self) -> bool:
         """Whether this process was asked to end."""
-        return self._keeper.stop.is_asked
+        return self._keeper.must_stop
 
     def mark(self) -> None:
         """Remember what is drawn from and counted within steps as well."""
@@ -134,6 +134,10 @@ class SoloContinuation:
         steps = self._log.read(self._mark["books"].values["log_bytes"])
         parts = {**self._trainer.take_state(), **self._mark}
         self._keeper.save(parts, step=self._trainer.state.global_step, steps=steps)
+
+    def finish_up(self) -> None:
+        """The last step has been taken, and transformers cannot go on from there."""
+        self._keeper.is_ending = True
 
     def go_on_from(self, state: TrainingState) -> str:
         """Put books back, and let the trainer put back the rest as it starts."""

@@ -18,7 +18,7 @@ from sweep.store import TrialDirectory
 from sweep.training.state.file import StateUnusableError, read_values
 from sweep.worker import TrialRunner
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ class Lane:
     @property
     def must_stop(self) -> bool:
         """Whether it is to be interrupted."""
-        return self.job.keeper is not None and self.job.keeper.stop.is_asked
+        return self.job.keeper is not None and self.job.keeper.must_stop
 
     def save_if_due(self) -> None:
         """Save its state where it is time."""
@@ -211,7 +211,7 @@ class Lane:
 
         None of it depends on who sits beside it.
         """
-        if self.job.keeper is None or self.step == 0 or self.is_done:
+        if self.job.keeper is None or self.step == 0 or self.pruned:
             return
         log_bytes, intermediate = self._marked
         books = {

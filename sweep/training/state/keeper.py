@@ -48,6 +48,8 @@ class StateKeeper:
         `tell` is given a sentence for whoever runs the study.
         """
         self.stop = stop or Stop()
+        self.is_ending = False
+        """Whether the training is nearly over, so that it is not interrupted any more."""
         self._path = path
         self._identity = dict(identity)
         self._seconds = seconds
@@ -56,6 +58,11 @@ class StateKeeper:
         self._tell = tell
         self._due = time.monotonic() + seconds
         self._saved: TrainingState | None = None
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the training is to save its state and end in KeyboardInterrupt."""
+        return self.stop.is_asked and not self.is_ending
 
     @property
     def is_due(self) -> bool:

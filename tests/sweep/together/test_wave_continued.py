@@ -165,6 +165,9 @@ def test_a_trial_that_was_cut_off_in_a_lane_goes_on_in_one_when_it_is_handed_out
     records = [runner.run(trial, on_rung=partial(lambda *_: False), on_progress=seen.append) for trial in trials]
 
     for number, record in enumerate(records):
-        assert found_out(record) == found_out(floor.records[number])
+        mine, other = found_out(record), found_out(floor.records[number])
+        # Scored alone, its rows are put into other batches.
+        assert mine.pop("scores") == pytest.approx(other.pop("scores"), rel=1e-5)
+        assert mine == other
     assert [record.resumed for record in records] == [1, 1]
     assert all(record.sharing is not None for record in records)

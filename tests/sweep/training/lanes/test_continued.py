@@ -159,13 +159,15 @@ def test_lanes_that_are_told_to_stop_in_the_middle_of_their_windows_go_on_from_t
         assert ends[name].outcome.result.tokens == whole[f"{name}-whole"].outcome.result.tokens
 
 
-@pytest.mark.parametrize("prunes", [False, True])
-def test_a_lane_that_is_stopped_before_it_was_judged_is_judged_when_it_goes_on(study: Study, prunes: bool) -> None:
-    mine = Trial(TRIALS["dropout"].method, seed=5, prune_at=2 if prunes else None)
+@pytest.mark.parametrize(("at", "prunes"), [(2, False), (2, True), (3, False)])
+def test_a_lane_that_is_stopped_before_it_was_judged_is_judged_when_it_goes_on(
+    study: Study, at: int, prunes: bool
+) -> None:
+    mine = Trial(TRIALS["dropout"].method, seed=5, prune_at=at if prunes else None)
     whole = study.run({"whole": mine}, width=1)["whole"]
 
     def interrupt(rung: int, _loss: float) -> bool:
-        if rung == 2:
+        if rung == at:
             raise KeyboardInterrupt
         return False
 
@@ -173,7 +175,7 @@ def test_a_lane_that_is_stopped_before_it_was_judged_is_judged_when_it_goes_on(s
         study.run({"mine": mine}, width=1, seconds=1e6, on_rung=interrupt)
     ends = study.run({"mine": mine}, width=1)
 
-    assert study.rungs["mine"] == ([2] if prunes else [2, 3])
+    assert study.rungs["mine"] == ([at] if prunes else list(range(at, 4)))
     assert study.found_out("mine", ends["mine"]) == study.found_out("whole", whole)
     assert ends["mine"].outcome.pruned == prunes
 

@@ -216,6 +216,24 @@ def test_a_training_that_is_stopped_before_it_was_judged_is_judged_when_it_goes_
     assert (tmp_path / "parts" / "checkpoint").exists() != prunes
 
 
+def test_a_training_that_is_stopped_at_its_end_ends(tiny_model, tmp_path) -> None:
+    bench, stop = Bench(tiny_model, tmp_path, "lora", "float32"), Stop()
+    expected = bench.train("whole")
+
+    def ask(progress) -> None:
+        if progress.phase == "train" and progress.step == STEPS:
+            stop.ask()
+
+    def interrupt(rung: int, _loss: float) -> bool:
+        if rung == 3:
+            raise KeyboardInterrupt
+        return False
+
+    found = bench.train("stopped", keeper(tmp_path, stop=stop), on_progress=ask, on_rung=interrupt)
+
+    assert same(found, expected)
+
+
 def test_a_state_is_saved_no_more_often_than_asked_and_only_one_is_kept(tiny_model, tmp_path) -> None:
     bench = Bench(tiny_model, tmp_path, "lora", "float32", max_steps=4)
 
