@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.errors import RunDirectoryError
+from sweep.errors import RunDirectoryError, StorageLostError
 
 Direction = Literal["maximize", "minimize"]
 
@@ -68,7 +68,8 @@ class LeveledStudy:
     def level(self, number: int) -> None:
         """Write what the database does not know of one trial, and those before it that it does not know at all.
 
-        Raises RunDirectoryError where something else has added trials to the study.
+        Raises RunDirectoryError where something else has added trials to the study, and StorageLostError where some
+        have gone.
         """
         for missing in range(len(self._written), number + 1):
             self._add(self._now(missing))
@@ -86,6 +87,7 @@ class LeveledStudy:
         return self._memory.get_trial(self.trial_id(number))
 
     def _add(self, trial: FrozenTrial) -> None:
+        self._refuse_forgetful()
         there = self._database.create_new_trial(self._copy_id, template_trial=trial)
         if self._database.get_trial_id_from_study_id_trial_number(self._copy_id, trial.number) != there:
             raise RunDirectoryError(
@@ -93,6 +95,21 @@ class LeveledStudy:
                 "Give the study another name, or a storage of its own."
             )
         self._written.append((there, _copied(trial)))
+
+    def _refuse_forgetful(self) -> None:
+        """A database that was set back would give the number of an earlier trial to the next one."""
+        if not self._written:
+            return
+        there, last = self._written[-1]
+        try:
+            found = self._database.get_trial_id_from_study_id_trial_number(self._copy_id, last.number)
+        except KeyError:
+            found = None
+        if found != there:
+            raise StorageLostError(
+                f"storage: Optuna study {self._study.study_name} has lost trial {last.number}. All trials that ended "
+                "are saved; the same `sweep run` tells it again and goes on."
+            )
 
     def _update(self, there: int, then: FrozenTrial, now: FrozenTrial) -> None:
         if then.state == TrialState.WAITING != now.state:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
@@ -58,7 +57,8 @@ class PatientStorage(BaseStorage):
         )
         self.engine = backend.engine
         event.listen(self.engine, "handle_error", _tell_apart)
-        self._inner: BaseStorage = optuna.storages.get_storage(backend)
+        # Not Optuna's cache: what was lost would still be there.
+        self._inner: BaseStorage = backend
 
     def _patiently(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call that may be made twice, once the server is there."""
@@ -120,13 +120,14 @@ class PatientStorage(BaseStorage):
 
     @override
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        known = self.get_n_trials(study_id)
+        number = self.get_n_trials(study_id) if template_trial is None else template_trial.number
         create = partial(self._inner.create_new_trial, study_id, template_trial)
 
         def create_unless_created() -> int:
-            if self._inner.get_n_trials(study_id) > known:
-                return self._inner.get_trial_id_from_study_id_trial_number(study_id, known)
-            return create()
+            try:
+                return self._inner.get_trial_id_from_study_id_trial_number(study_id, number)
+            except KeyError:
+                return create()
 
         return self._settle(create, again=create_unless_created)
 

@@ -138,6 +138,8 @@ def _tags(record: TrialRecord) -> dict[str, str]:
         tags |= {"sweep.failure_kind": record.failure.kind, "sweep.failure_message": record.failure.message}
     if record.training is not None:
         tags |= {"sweep.initial_sha256": record.training.initial_sha256, "sweep.optim": record.training.optim}
+        if record.training.nondeterminism is not None:
+            tags |= {"sweep.nondeterminism": record.training.nondeterminism}
     tags |= {f"environment.{safe_key(key)}": value for key, value in record.environment.items()}
     return {key: value[:MAX_TAG_CHARACTERS] for key, value in tags.items()}
 
@@ -182,7 +184,7 @@ def _final_values(record: TrialRecord) -> dict[str, float | None]:
     if record.memory is not None:
         values |= {"memory/host_bytes": record.memory.host_bytes, "memory/device_bytes": record.memory.device_bytes}
     if record.training is not None:
-        numbers = record.training.model_dump(exclude={"initial_sha256", "final_sha256", "optim"})
+        numbers = record.training.model_dump(exclude={"initial_sha256", "final_sha256", "optim", "nondeterminism"})
         values |= {f"training/{key}": value for key, value in numbers.items()}
         values |= {
             "training/trainable_share": record.training.trainable_share,
