@@ -18,7 +18,7 @@ PLAIN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=[f"{place}-{type(value).__name__}" for place, value in enumerate(PLAIN)])
 def test_a_plain_value_crosses_with_its_type(value: object) -> None:
     crossed = decode(encode(value))
 
