@@ -21,7 +21,7 @@ def read_gen_kwargs(text: str) -> dict[str, GenerationValue]:
         key, equals, value = part.strip().partition("=")
         if not equals or not key.strip().isidentifier():
             raise InputError(
-                f"--gen_kwargs: {part.strip()!r} is not key=value. Write such as temperature=0.7,top_p=0.9."
+                f"--gen_kwargs: {part.strip()!r} is not name=value. Write such as temperature=0.7,top_p=0.9."
             )
         if key.strip() in settings:
             raise InputError(f"--gen_kwargs: {key.strip()!r} is given twice. Keep one.")

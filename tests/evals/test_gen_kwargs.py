@@ -25,7 +25,7 @@ def test_settings_read_as_the_stock_tool_reads_them(text: str) -> None:
     assert ours == key_val_to_dict(text)
 
 
-@pytest.mark.parametrize(("text", "complaint"), [("temperature", "is not key=value"), ("a=1,a=2", "given twice")])
+@pytest.mark.parametrize(("text", "complaint"), [("temperature", "is not name=value"), ("a=1,a=2", "given twice")])
 def test_what_is_not_a_setting_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         read_gen_kwargs(text)

@@ -71,7 +71,7 @@ def test_a_limit_is_a_number_from_one_on(heard: Heard) -> None:
     [
         (["--limit", "2.5"], "limit is 2.5; it must be a share below 1 or a whole number"),
         (["--limit", "0"], "--limit"),
-        (["--gen_kwargs", "hot"], "--gen_kwargs: 'hot' is not key=value"),
+        (["--gen_kwargs", "hot"], "--gen_kwargs: 'hot' is not name=value"),
     ],
 )
 def test_a_flag_that_makes_no_sense_is_one_line_and_exit_code_2(
