@@ -57,10 +57,6 @@ class Ledger:
         """A trial ended without a record."""
         self._running.pop(config.number, None)
 
-    def knows(self, number: int) -> bool:
-        """Whether a trial of this number has ended, or is running."""
-        return number in self._running or any(record.config.number == number for record in self._records)
-
     def find(self, config: TrialConfig) -> TrialRecord | None:
         """The record of a trial that ran the same config to an end that would come again."""
         return self._by_fingerprint.get(config.fingerprint())

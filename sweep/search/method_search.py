@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sweep import space
 from sweep.config import TrialConfig, configure
-from sweep.errors import InputError, StorageLostError
+from sweep.errors import InputError
 from sweep.record import TrialRecord
 from sweep.search.ledger import Ledger
 from sweep.search.mirror import OptunaMirror
@@ -98,7 +98,6 @@ class MethodSearch:
         if self.is_done or self._ledger.has_parked:
             return None
         trial = self._mirror.trial(self._redo.pop(0)) if self._redo else self._new_trial()
-        self._refuse_known(trial.number)
         config = self._configure(trial.number, self._sample(trial))
         self._mirror.keep(trial.number)
         if self._ledger.is_running(config):
@@ -124,14 +123,6 @@ class MethodSearch:
         """Tell Optuna of a record that has just been written."""
         self._ledger.add(record)
         self._mirror.tell(record, worst_value=self._ledger.worst_value(record.config.number))
-
-    def _refuse_known(self, number: int) -> None:
-        # A database that was set back counts from there again, and the directory of the number is not empty.
-        if self._ledger.knows(number):
-            raise StorageLostError(
-                f"storage: trial {number} of {self._method} was given out twice, so Optuna's storage has lost trials "
-                "that it knew. All trials that ended are saved; the same `sweep run` tells it again and goes on."
-            )
 
     def _propose(self, config: TrialConfig) -> Proposal:
         known = self._ledger.find(config)

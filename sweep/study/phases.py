@@ -8,14 +8,10 @@ The driver runs here and touches no GPU: it asks, writes records, tells. A study
 """
 
 import functools
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
 from optuna.storages import BaseStorage
@@ -41,6 +37,7 @@ from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 from sweep.study.company import Company
 from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
+from sweep.study.ending import terminable, tracked
 from sweep.study.resume import admit, admit_data, locked
 from sweep.study.sources import ListSource, SearchSource
 from sweep.worker import TrialRunner
@@ -79,7 +76,7 @@ def run_study(  # noqa: PLR0913
     the storage stays away, and KeyboardInterrupt on Ctrl-C or SIGTERM; what ended before is kept each time.
     """
     run = RunDirectory(run.path.resolve())
-    with locked(run), _terminable():
+    with locked(run), terminable():
         space.check(spec)
         admit(run, spec)
         run.forget_states()
@@ -87,7 +84,7 @@ def run_study(  # noqa: PLR0913
         storage = storage or Storage(spec.storage or f"sqlite:///{run.optuna_db}")
         driver = Driver(spec, run, data_root=data_root, workers=workers, tracker=tracker, on_event=on_event)
         # Opened before anything is spent, and so that a server's session ends with the study.
-        with storage.opened(say=lambda text: on_event(Notice(text))) as optunas, _tracked(tracker), driver:
+        with storage.opened(say=lambda text: on_event(Notice(text))) as optunas, tracked(tracker), driver:
             baseline = driver.score_baseline()
             driver.confirm(driver.search(baseline, optunas))
         on_event(StudyEnded(spec.name))
@@ -263,38 +260,3 @@ class Driver:
             scoring=config.scoring,
             hub=config.scoring.data_root,
         )
-
-
-@contextmanager
-def _tracked(tracker: TrialTracker | None) -> Iterator[None]:
-    """Open and close tracking; how the study ended is logged with it."""
-    if tracker is None:
-        yield
-        return
-    tracker.start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        tracker.finish("KILLED")
-        raise
-    except BaseException:
-        tracker.finish("FAILED")
-        raise
-    tracker.finish("FINISHED")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a study as Ctrl-C does. Only a main thread can; elsewhere the signal keeps its meaning."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pymysql
 import pytest
@@ -33,11 +34,11 @@ def new_password() -> str:
 
 
 @dataclass
-class Postgres:
-    """One cluster; its superuser is `sweep`."""
+class Server:
+    """One server on a loopback port; `sweep` may do everything in it."""
 
+    driver: ClassVar[str]
     directory: Path
-    binaries: Path
     port: int = field(default_factory=free_port)
     password: str = field(default_factory=new_password)
     process: "subprocess.Popen[bytes] | None" = None
@@ -45,6 +46,19 @@ class Postgres:
     @property
     def data(self) -> Path:
         return self.directory / "data"
+
+    def address(self, database: str) -> sqlalchemy.URL:
+        return sqlalchemy.URL.create(
+            self.driver, "sweep", self.password, host="127.0.0.1", port=self.port, database=database
+        )
+
+
+@dataclass
+class Postgres(Server):
+    """One cluster, and its superuser."""
+
+    driver = "postgresql+psycopg"
+    binaries: Path = field(kw_only=True)
 
     def create(self) -> None:
         secret = self.directory / "password"
@@ -72,24 +86,12 @@ class Postgres:
         execute(self.address("postgres"), f"CREATE DATABASE {name}")
         return name
 
-    def address(self, database: str) -> sqlalchemy.URL:
-        return sqlalchemy.URL.create(
-            "postgresql+psycopg", "sweep", self.password, host="127.0.0.1", port=self.port, database=database
-        )
-
 
 @dataclass
-class MariaDb:
-    """One server; `sweep` may do everything in it."""
+class MariaDb(Server):
+    """One server, to which root gets by its socket."""
 
-    directory: Path
-    port: int = field(default_factory=free_port)
-    password: str = field(default_factory=new_password)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def data(self) -> Path:
-        return self.directory / "data"
+    driver = "mysql+pymysql"
 
     @property
     def socket(self) -> Path:
@@ -128,11 +130,6 @@ class MariaDb:
             connection.cursor().execute(f"CREATE DATABASE {name}")
         return name
 
-    def address(self, database: str) -> sqlalchemy.URL:
-        return sqlalchemy.URL.create(
-            "mysql+pymysql", "sweep", self.password, host="127.0.0.1", port=self.port, database=database
-        )
-
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
@@ -141,7 +138,7 @@ def postgres_server() -> Iterator[Postgres]:
     if binaries is None:
         pytest.skip("PostgreSQL's server is not installed here")
     with _directory("postgres") as directory:
-        server = Postgres(directory, binaries)
+        server = Postgres(directory, binaries=binaries)
         server.create()
         server.start()
         try:

@@ -5,11 +5,10 @@ themselves, and meet their own adapter in every layer. A lane whose window of ac
 its own optimizer. How many lanes share a forward (the width) is found out from real rounds; lanes beyond it follow in
 further forwards of the same round.
 
-What goes wrong in one lane stays there. Where memory runs out, or one lane's numbers are infinite and may have spoiled
-its neighbours' gradients, the windows concerned are read again, narrower or alone: nothing has been stepped by then.
+What goes wrong in one lane stays there: infinite numbers meet no other lane's. Where memory runs out, or an error
+may be any lane's, the windows concerned are read again, narrower or alone: nothing has been stepped by then.
 """
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -152,7 +151,7 @@ class Lanes:
             self._moved = False
 
     def _groups(self) -> list[list[int]]:
-        """Lanes that share a forward; one that may have been spoiled by its neighbours goes alone once."""
+        """Lanes that share a forward; one of those whose forward raised an error goes alone once."""
         together = [number for number in self._lanes if number not in self._alone]
         width = self._width.next(len(together))
         groups = [together[start : start + width] for start in range(0, len(together), width)]
@@ -171,48 +170,30 @@ class Lanes:
         self._width.note(len(group), packed.size, seconds)
         for number, size in zip(group, packed.lane_lengths, strict=True):
             self._lanes[number].train_seconds += seconds * size / packed.size
-        if len(group) > 1 and not all(map(math.isfinite, losses)):
-            self._separate(group)
-            return
         for number, loss in zip(group, losses, strict=True):
-            # A neighbour whose gradient was infinite sends all of them back to the beginning of their windows.
-            if number not in self._alone or len(group) == 1:
-                self._take(number, loss, group, ends)
+            if self._lanes[number].take(loss, shared=len(group) > 1):
+                self._finish_step(number, ends)
 
-    def _take(self, number: int, loss: float, group: Sequence[int], ends: list[LaneEnd]) -> None:
-        lane = self._lanes[number]
-        if not lane.take(loss, shared=len(group) > 1):
-            return
-        began = time.monotonic()
-        norm = lane.gradient_norm()
-        if lane.had_company and not math.isfinite(norm):
-            self._separate(group)
-            return
+    def _finish_step(self, number: int, ends: list[LaneEnd]) -> None:
+        lane, began = self._lanes[number], time.monotonic()
         self._alone.discard(number)
         try:
-            lane.finish_step(norm)
+            lane.finish_step(lane.gradient_norm())
             lane.open_next_window()
         except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
             ends.append(self._remove(number, error))
         lane.train_seconds += time.monotonic() - began
         self._stacks.forget_casts()
 
-    def _separate(self, group: Sequence[int]) -> None:
-        """Numbers of one lane are infinite and have spoiled the others' gradients: whose is known once each is alone.
-
-        A lane that has stepped meanwhile is read alone once for nothing.
-        """
-        for number in group:
-            if number in self._lanes:
-                self._alone.add(number)
-                self._lanes[number].rewind()
-
     def _cope(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """A forward or backward was not finished: read the lanes again, narrower or one by one."""
         if is_out_of_memory(error):
             self._narrow(group, error, ends)
         elif len(group) > 1:
-            self._separate(group)
+            # Whose error it is shows once each is read alone.
+            self._alone.update(group)
+            for number in group:
+                self._lanes[number].rewind()
         else:
             ends.append(self._remove(group[0], error))
 
@@ -264,9 +245,6 @@ class Lanes:
     def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
         losses = self._validation_losses(group)
-        if len(group) > 1 and not all(map(math.isfinite, losses)):
-            # One lane's infinity may have spoiled the others': whose it is shows once each is read alone.
-            losses = [loss for number in group for loss in self._validation_losses([number])]
         vocabulary = self._base.config.get_text_config().vocab_size
         each = (time.monotonic() - began) / len(group)
         for number, loss in zip(group, losses, strict=True):

@@ -82,7 +82,6 @@ class Lane:
         self.validation_seconds = 0.0
         self.excused_seconds = 0.0
         self.pruned = False
-        self.had_company = False
         self.ever_had_company = False
         self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
         saved = None if job.keeper is None else job.keeper.take()
@@ -127,13 +126,12 @@ class Lane:
         """
         self._next += 1
         self._loss += loss
-        self.had_company |= shared
         self.ever_had_company |= shared
         return self._next == len(self._window.batches)
 
     def rewind(self) -> None:
         """Forget what was read since the last step: gradients, losses and dropout are as they were then."""
-        self._next, self._loss, self.had_company = 0, 0.0, False
+        self._next, self._loss = 0, 0.0
         self.adapters.generator.set_state(self._dropout_state)
         self.zero_grad()
 
@@ -259,7 +257,7 @@ class Lane:
     def _open_window(self, dropout_state: torch.Tensor | None = None) -> None:
         """Go on to the next rows; `dropout_state` is what the generator was at when that window was first opened."""
         self._window = next(self._windows)
-        self._next, self._loss, self.had_company = 0, 0.0, False
+        self._next, self._loss = 0, 0.0
         if dropout_state is not None:
             self.adapters.generator.set_state(dropout_state)
         elif self._window.starts_epoch:
