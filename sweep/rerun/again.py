@@ -5,7 +5,9 @@ divided anew from the user's files, so that data that have changed show before a
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +20,15 @@ from sweep.record import TrialRecord
 from sweep.rerun.comparison import Comparison, Row, equality
 from sweep.rerun.parts import config_rows, data_rows, machine_rows, question_rows, training_rows
 from sweep.rerun.recorded import Recorded, find_trial, next_directory
-from sweep.rerun.scores import KnownNoise, Scored, compare_scores
+from sweep.rerun.repacked import Repacked, may_be_rounding, repacked
+from sweep.rerun.scores import KnownNoise, Scored, compare_scores, rounding_noise
 from sweep.store import RunDirectory, TrialDirectory, write_config, write_json, write_record
 
 if TYPE_CHECKING:
     from sweep.data.prepared import PreparedData
 
 COMPARISON = "comparison.json"
+REPACKED = "repacked"
 
 
 def rerun(  # noqa: PLR0913
@@ -35,12 +39,15 @@ def rerun(  # noqa: PLR0913
     to: Path | None = None,
     data_root: Path | None = None,
     anyway: bool = False,
+    repack: bool = True,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Comparison:
     """Run a trial again into `to`, by default `RUN_DIR/rerun/TRIAL-N`, and compare.
 
-    `data_root` takes the place of the directory that data paths started from. Raises InputError where there is no such
-    trial, or where config or data are not those that were recorded, unless `anyway`.
+    `data_root` takes the place of the directory that data paths started from. Where what came out differs and rounding
+    may be why, `repack` trains once more, its rows packed otherwise, to learn how far rounding carries.
+    Raises InputError where there is no such trial, or where config or data are not those that were recorded, unless
+    `anyway`.
     """
     found = find_trial(run, trial)
     if found.edits and not anyway:
@@ -57,15 +64,24 @@ def rerun(  # noqa: PLR0913
         _refuse_other_data(found, prepared, target)
     write_config(target, config)
     note_test_opening(run, config, by="rerun")
-    record = _run(config, target, prepared, found.record, cache=cache, on_progress=on_progress)
-    write_record(target, record)
+    run_it = partial(_run, prepared=prepared, recorded=found.record, cache=cache, on_progress=on_progress)
+    record = run_it(config, target)
     comparison = compare(run, found, target, record)
     write_json(target.path / COMPARISON, comparison.plain())
+    other = repacked(config) if repack and may_be_rounding(comparison, found.record, record) else None
+    if other is not None:
+        aside = TrialDirectory(target.path / REPACKED)
+        write_config(aside, other)
+        note_test_opening(run, other, by="rerun")
+        comparison = compare(run, found, target, record, Repacked(aside, run_it(other, aside)))
+        write_json(target.path / COMPARISON, comparison.plain())
     return comparison
 
 
-def compare(run: RunDirectory, found: Recorded, target: TrialDirectory, now: TrialRecord) -> Comparison:
-    """Set a record beside that of the same trial run again."""
+def compare(
+    run: RunDirectory, found: Recorded, target: TrialDirectory, now: TrialRecord, aside: Repacked | None = None
+) -> Comparison:
+    """Set a record beside that of the same trial run again, and beside what packing its rows otherwise changes."""
     then = found.record
     scored = then.evaluation is not None
     rows: list[Row] = [
@@ -74,26 +90,46 @@ def compare(run: RunDirectory, found: Recorded, target: TrialDirectory, now: Tri
         *question_rows(then, now),
         *machine_rows(then.environment, now.environment),
         equality("outcome", "state", _state(then), _state(now), decides=True, why=_message(now)),
-        *training_rows(then, now, found.directory.steps, target.steps, decides=not scored),
+        *training_rows(
+            then,
+            now,
+            found.directory.steps,
+            target.steps,
+            aside=None if aside is None else aside.steps,
+            decides=not scored,
+        ),
+        *([] if aside is None else [aside.row]),
     ]
     if then.evaluation is not None and now.evaluation is not None:
-        recorded = Scored(then.evaluation, read_items(found.directory.eval))
-        rows += compare_scores(recorded, Scored(now.evaluation, read_items(target.eval)), known_noise(run, then))
+        recorded, again = (
+            Scored(one, read_items(place))
+            for one, place in ((then.evaluation, found.directory.eval), (now.evaluation, target.eval))
+        )
+        noise = known_noise(run, then, now)
+        if aside is not None and aside.scored is not None:
+            noise = replace(noise, rounding=rounding_noise(again, aside.scored))
+        rows += compare_scores(recorded, again, noise)
     return Comparison(found.name, rows)
 
 
-def known_noise(run: RunDirectory, record: TrialRecord) -> KnownNoise:
-    """What the study itself tells of the noise in a trial's scores."""
-    confirmed = record.config.phase == "confirm"
+def known_noise(run: RunDirectory, record: TrialRecord, now: TrialRecord) -> KnownNoise:
+    """What the study itself tells of the noise in a trial's scores, once the trial was run again.
+
+    The record that is judged has no say in that: among the seeds, what was found now stands in its place.
+    """
+    config = record.config
+    confirmed = config.phase == "confirm"
     base = (run.confirm_baseline if confirmed else run.baseline).read_record()
     floor = {} if base is None or base.evaluation is None else base.evaluation.noise
-    method = record.config.method
-    return KnownNoise(floor, _seed_spread(run, method) if confirmed and method is not None else {})
+    if not confirmed or config.method is None:
+        return KnownNoise(floor, {})
+    others = [other for other in run.confirm_records(config.method) if other.config.number != config.number]
+    return KnownNoise(floor, _spread([now, *others]))
 
 
-def _seed_spread(run: RunDirectory, method: str) -> dict[str, float]:
+def _spread(records: Sequence[TrialRecord]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
-    for record in run.confirm_records(method):
+    for record in records:
         for name, metric in {} if record.evaluation is None else record.evaluation.metrics.items():
             scores.setdefault(name, []).append(metric.value)
     return {name: max(values) - min(values) for name, values in scores.items() if len(values) > 1}
@@ -102,9 +138,9 @@ def _seed_spread(run: RunDirectory, method: str) -> dict[str, float]:
 def _run(  # noqa: PLR0913
     config: TrialConfig,
     target: TrialDirectory,
+    *,
     prepared: "PreparedData",
     recorded: TrialRecord,
-    *,
     cache: Path,
     on_progress: Callable[[Progress], None],
 ) -> TrialRecord:
@@ -123,6 +159,7 @@ def _run(  # noqa: PLR0913
     )
     if record.failure is not None and record.failure.kind == "interrupted":
         raise KeyboardInterrupt
+    write_record(target, record)
     return record
 
 

@@ -25,6 +25,13 @@ def rerun(  # noqa: PLR0913, PLR0917 - one option a choice of the user's
         Path | None, typer.Option(metavar="DIR", help="Where the data lie now, if not where they lay.")
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Run it although config or data have changed.")] = False,  # noqa: FBT002
+    repack: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--repack/--no-repack",
+            help="Where it differs and rounding may be why, train once more, rows packed otherwise, to measure that.",
+        ),
+    ] = True,
     cache: CacheOption = None,
 ) -> None:
     """Run one recorded trial again from its config alone, and say whether it gives what was recorded."""
@@ -38,6 +45,7 @@ def rerun(  # noqa: PLR0913, PLR0917 - one option a choice of the user's
             to=to,
             data_root=data_root,
             anyway=anyway,
+            repack=repack,
             cache=(cache or default_cache()).resolve(),
             on_progress=lambda progress: shown.update(f"{trial}: {progress.phase} {progress.step}"),
         )

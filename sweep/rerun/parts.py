@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from sweep.record import TrainingResult, TrialRecord
 from sweep.rerun.comparison import Row, equality, short
@@ -12,6 +13,10 @@ from sweep.rerun.comparison import Row, equality, short
 HARDWARE = ("cpu", "cores", "memory", "gpu", "driver", "platform")
 ROUNDING = 1e-3
 """Relative difference of two losses that another order of the same sums can make over a short training."""
+ROUNDED_OTHERWISE = 3.05
+"""Ratio of two distances between loss curves that chance exceeds once in twenty, if each distance is as good as three
+independent draws: the root of the F distribution's 95 % point with 3 and 3 degrees of freedom. Steps of one training
+are far from independent."""
 
 
 def config_rows(recorded: TrialRecord, now: TrialRecord, edits: list[str]) -> Iterator[Row]:
@@ -47,10 +52,13 @@ def machine_rows(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterato
             yield equality(part, name, recorded.get(name), now.get(name))
 
 
-def training_rows(
-    recorded: TrialRecord, now: TrialRecord, then_steps: Path, now_steps: Path, *, decides: bool
+def training_rows(  # noqa: PLR0913
+    recorded: TrialRecord, now: TrialRecord, then_steps: Path, now_steps: Path, *, aside: Path | None, decides: bool
 ) -> Iterator[Row]:
-    """Weights before and after, and losses step by step. They decide where nothing was scored."""
+    """Weights before and after, and losses step by step. They decide where nothing was scored.
+
+    `aside` has the losses of the same training rounded otherwise.
+    """
     before, after = recorded.training, now.training
     if before is not None and after is not None:
         shared = recorded.sharing is not None and now.sharing is None
@@ -58,7 +66,8 @@ def training_rows(
     for key, name in (("loss", "training loss"), ("validation_loss", "validation loss")):
         then, found = read_losses(then_steps, key), read_losses(now_steps, key)
         if then.values or found.values:
-            yield _losses_row(name, then, found, decides=decides)
+            rounded = None if aside is None else read_losses(aside, key)
+            yield _losses_row(name, then, found, rounded, decides=decides)
 
 
 def _weight_rows(before: TrainingResult, after: TrainingResult, *, shared: bool) -> Iterator[Row]:
@@ -102,7 +111,7 @@ def read_losses(steps: Path, key: str) -> Losses:
     return Losses(found)
 
 
-def _losses_row(name: str, then: Losses, found: Losses, *, decides: bool) -> Row:
+def _losses_row(name: str, then: Losses, found: Losses, rounded: Losses | None, *, decides: bool) -> Row:
     shared = sorted(then.values.keys() & found.values.keys())
     parted = [step for step in shared if not _is_same(then.values[step], found.values[step])]
     row = ("training", name, str(then), str(found))
@@ -118,7 +127,17 @@ def _losses_row(name: str, then: Losses, found: Losses, *, decides: bool) -> Row
     why = f"from step {parted[0]} on, by at most {largest:.2g}"
     if relative <= ROUNDING:
         return Row(*row, "within noise", f"{why}, as rounding makes it", decides=decides)
+    if rounded is not None and rounded.values.keys() == found.values.keys():
+        moved, carried = _distance(found, then), _distance(found, rounded)
+        why += f"; root mean square {moved:.2g}, and {carried:.2g} with its rows packed otherwise"
+        if moved <= ROUNDED_OTHERWISE * carried:
+            return Row(*row, "within noise", why, decides=decides)
     return Row(*row, "differs", why, decides=decides)
+
+
+def _distance(one: Losses, other: Losses) -> float:
+    """Root mean square of the differences of losses at the same steps."""
+    return math.sqrt(fmean((one.values[step] - other.values[step]) ** 2 for step in one.values))
 
 
 def _is_same(one: float, other: float) -> bool:

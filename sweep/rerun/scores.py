@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class KnownNoise:
     """By metric, what scoring the base model twice changed."""
     seeds: Mapping[str, float]
     """By metric, the largest difference between two seeds of the same config."""
+    rounding: Mapping[str, float] = field(default_factory=dict)
+    """By metric, half of the 95 % interval of what rounding in training makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ def compare_scores(recorded: Scored, now: Scored, noise: KnownNoise) -> list[Row
     return rows + [_row(name, recorded.result, now.result, None, noise, rows) for name in names if name not in alone]
 
 
+def rounding_noise(one: Scored, other: Scored) -> dict[str, float]:
+    """How far each metric moves between two trainings that only rounding tells apart: half of the 95 % interval.
+
+    The variance of a mean of differences is at most the mean of their variances, whatever correlates them, and the mean
+    of the squared differences between these two trainings estimates that.
+    """
+    pairs = ((name, _pair(name, one.items, other.items)) for name in one.result.metrics)
+    return {name: NORMAL_95 * math.sqrt(pair.mean(pair.differences**2)) for name, pair in pairs if pair is not None}
+
+
 def _row(  # noqa: PLR0913, PLR0917
     name: str, recorded: EvalResult, now: EvalResult, pairs: _Pairs | None, noise: KnownNoise, others: Sequence[Row]
 ) -> Row:
@@ -91,7 +103,12 @@ def _judge(  # noqa: PLR0913, PLR0917
     if pairs is not None and _misstates(then, now, pairs):
         return "differs", f"the recorded items give {pairs.mean(pairs.then):.6g}, not what the record says"
     difference = now.value - then.value
-    reasons = [_floor_covers(noise.floor.get(name), pairs), _items_cover(pairs), _seeds_cover(noise, name, difference)]
+    reasons = [
+        _floor_covers(noise.floor.get(name), pairs),
+        _items_cover(pairs),
+        _seeds_cover(noise, name, difference),
+        _rounding_covers(noise, name, difference),
+    ]
     found = next((reason for reason in reasons if reason), None) or _follows(name, difference, others)
     if found:
         return "within noise", f"{difference:+.3g}, {found}"
@@ -126,6 +143,13 @@ def _seeds_cover(noise: KnownNoise, name: str, difference: float) -> str | None:
     return None if spread is None or abs(difference) > spread else f"within {spread:.2g}, the spread over seeds"
 
 
+def _rounding_covers(noise: KnownNoise, name: str, difference: float) -> str | None:
+    carried = noise.rounding.get(name)
+    if carried is None or abs(difference) > carried:
+        return None
+    return f"within ±{carried:.2g}, which rounding in training makes, as its rows packed otherwise show"
+
+
 def _follows(name: str, difference: float, others: Sequence[Row]) -> str | None:
     """A score without items of its own, such as a group's, follows from those of its tasks where these agree."""
     metric = name.partition("/")[2]
@@ -142,6 +166,8 @@ def _beyond(noise: KnownNoise, name: str, pairs: _Pairs | None) -> str:
         known.append(f"the base model scored twice flips {floor.flipped:.1%}")
     if (spread := noise.seeds.get(name)) is not None:
         known.append(f"seeds differ by {spread:.2g}")
+    if (carried := noise.rounding.get(name)) is not None:
+        known.append(f"rounding in training makes ±{carried:.2g}")
     return "; ".join(known) or "and nothing is known that moves it"
 
 

@@ -176,19 +176,75 @@ def test_a_score_that_was_raised_in_the_record_is_found_out(place: Place) -> Non
     assert find(comparison, "weights at the end").agreement == "same"
 
 
-def test_a_score_that_was_raised_in_record_and_items_alike_is_found_out(place: Place) -> None:
-    (samples,) = (place.run.path / LORA / "eval").glob("samples_own_*.jsonl")
+def shift(place: Place, trial: str, by: float) -> None:
+    """Make a record, items and all, that is off by so many nats a token."""
+    (samples,) = (place.run.path / trial / "eval").glob("samples_own_*.jsonl")
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
     for line in lines:
-        line["loss"][0] -= 0.5 * line["loss"][1]
+        line["loss"][0] += by * line["loss"][1]
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
     total = sum(line["loss"][0] for line in lines) / sum(line["loss"][1] for line in lines)
-    place.edit(LORA, "record.json", lambda record: record["evaluation"]["metrics"]["own/loss"].update(value=total))
+    place.edit(trial, "record.json", lambda record: record["evaluation"]["metrics"]["own/loss"].update(value=total))
+
+
+def test_a_score_that_was_raised_in_record_and_items_alike_is_found_out(place: Place) -> None:
+    shift(place, LORA, by=-0.5)
 
     comparison = place.again(LORA)
 
     assert comparison.agreement == "differs"
     assert find(comparison, "own/loss").why.startswith("+0.5, paired items allow ±")
+    # The weights are the same, so rounding in training is not asked about.
+    assert not [row for row in comparison.rows if row.name == "trained once more"]
+
+
+def other_weights(place: Place, trial: str) -> None:
+    place.edit(trial, "record.json", lambda record: record["training"].update(final_sha256="0" * 64))
+
+
+def test_what_rounding_in_training_makes_is_measured_by_packing_rows_otherwise(place: Place) -> None:
+    shift(place, LORA, by=1e-7)
+    other_weights(place, LORA)
+
+    without = place.again(LORA, repack=False)
+    comparison = place.again(LORA)
+
+    assert without.agreement == "differs"
+    assert comparison.agreement == "within noise"
+    assert find(comparison, "own/loss").why.endswith(
+        "which rounding in training makes, as its rows packed otherwise show"
+    )
+    once_more = find(comparison, "trained once more")
+    assert (once_more.now, once_more.agreement, once_more.decides) == ("2 rows a pass", "not compared", False)
+    written = place.run.reruns / "search-lora-0000-2" / "repacked"
+    assert read_config(written / "config.yaml").method_spec.training.micro_batch_size == 2  # type: ignore[union-attr]
+    assert json.loads((written / "record.json").read_text())["state"] == "COMPLETE"
+
+
+def test_more_than_rounding_makes_still_differs(place: Place) -> None:
+    shift(place, SEED_1, by=0.5)
+    other_weights(place, SEED_1)
+
+    comparison = place.again(SEED_1)
+
+    assert comparison.agreement == "differs"
+    assert "rounding in training makes ±" in find(comparison, "own/loss").why
+    # Both trainings were scored on the test split, and both are counted.
+    assert len(read_openings(place.run)) == 2
+
+
+def test_losses_of_a_pruned_trial_are_held_against_what_rounding_makes_of_them(place: Place) -> None:
+    other_weights(place, PRUNED)
+    steps = place.run.path / PRUNED / "steps.jsonl"
+    lines = [json.loads(line) for line in steps.read_text().splitlines()]
+    first = next(line for line in lines if "loss" in line)
+    first["loss"] += 0.5
+    steps.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    why = find(place.again(PRUNED), "training loss").why
+
+    assert "from step 1 on, by at most 0.5; root mean square 0." in why
+    assert why.endswith("with its rows packed otherwise")
 
 
 def test_another_seed_starts_from_other_weights_and_reads_rows_in_another_order(place: Place) -> None:

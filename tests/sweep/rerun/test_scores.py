@@ -8,7 +8,7 @@ import pytest
 from evals.items import Item
 from evals.result import EvalResult, Metric, Noise
 from sweep.rerun.comparison import Comparison, Row
-from sweep.rerun.scores import NORMAL_95, KnownNoise, Scored, compare_scores
+from sweep.rerun.scores import NORMAL_95, KnownNoise, Scored, compare_scores, rounding_noise
 
 QUIET = KnownNoise({}, {})
 
@@ -167,3 +167,30 @@ def test_the_verdict_is_that_of_the_worst_row_that_decides(found: list, verdict:
     assert comparison.agreement == verdict
     assert comparison.sentence.startswith("search/lora/0001 ")
     assert comparison.plain()["agreement"] == verdict
+
+
+def test_rounding_in_training_covers_a_shift_of_all_items_as_wide_as_it_makes_itself() -> None:
+    random = np.random.default_rng(0)
+    base = random.normal(size=300)
+    now = scored(list(base), name="own/loss")
+    packed_otherwise = scored(list(base + 0.01 + random.normal(0, 0.01, 300)), name="own/loss")
+    noise = KnownNoise({}, {}, rounding_noise(now, packed_otherwise))
+
+    assert noise.rounding["own/loss"] == pytest.approx(NORMAL_95 * math.hypot(0.01, 0.01), rel=0.1)
+    small, large = (scored(list(base + shift), name="own/loss") for shift in (0.02, 0.04))
+    assert only(compare_scores(small, now, noise)).agreement == "within noise"
+    beyond = only(compare_scores(large, now, noise))
+    assert beyond.agreement == "differs"
+    assert beyond.why.endswith("; rounding in training makes ±0.027")
+
+
+def test_the_noise_of_rounding_covers_what_it_is_for() -> None:
+    """Trainings that rounding alone tells apart agree in at least 95 of 100 cases, however their items correlate."""
+    random = np.random.default_rng(1)
+    for shared, own in ((1.0, 0.0), (1.0, 1.0), (0.3, 1.0), (0.0, 1.0)):
+        directions = random.normal(size=(8, 100))
+        first, second, third = (
+            shared * random.normal(size=(500, 8)) @ directions + own * random.normal(size=(500, 100)) for _ in range(3)
+        )
+        allowed = NORMAL_95 * np.sqrt(np.mean((second - third) ** 2, axis=1))
+        assert np.mean(np.abs(np.mean(first - second, axis=1)) <= allowed) >= 0.95
