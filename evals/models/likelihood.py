@@ -2,7 +2,7 @@
 
 Requests of one context become one row, rows with the same beginning go on from one recorded prefix, and only positions
 that predict a continuation reach the output layer. A batch holds `batch_size` rows; each row stands for every
-continuation of its context.
+continuation of its context, and short rows join others up to the longest one's length.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from evals.models.engine import Engine
-from evals.models.prefix import Leaf, cluster, find_leaves
-from evals.models.rows import Row, lay_out, stack_rows
+from evals.models.prefix import cluster, find_leaves
+from evals.models.rows import Row, fill_batches, lay_out, stack_rows
 
 SOFTMAX_ROWS = 512
 """Positions whose distributions over the vocabulary are held in float32 at a time."""
@@ -48,7 +48,8 @@ def loglikelihoods(
     answers: list[list[Answer]] = [[(0.0, False)] * len(requests) for _ in range(engine.copies)]
     for found in cluster(leaves):
         past = engine.read_prefix(found.prefix)
-        for rows in _batches(leaves, found.packs, len(found.prefix), batch_size):
+        laid = [lay_out(leaves, pack, len(found.prefix)) for pack in found.packs]
+        for rows in fill_batches(laid, batch_size):
             asked = _Asked(requests, by_leaf, rows, len(found.prefix))
             batch = stack_rows(rows * engine.copies)
             adapters = [copy for copy in range(engine.copies) for _ in rows]
@@ -59,15 +60,6 @@ def loglikelihoods(
             for _ in asked.wanted:
                 on_answer(1)
     return answers
-
-
-def _batches(
-    leaves: Sequence[Leaf], packs: Sequence[Sequence[int]], prefix: int, batch_size: int
-) -> Iterator[list[Row]]:
-    """Rows of similar length together, the longest first: memory runs out at once or not at all."""
-    laid = sorted((lay_out(leaves, pack, prefix) for pack in packs), key=lambda row: -len(row.tokens))
-    for start in range(0, len(laid), batch_size):
-        yield laid[start : start + batch_size]
 
 
 class _Asked:

@@ -1,10 +1,12 @@
 """Lay branching sequences out as rows of one batch.
 
 Leaves that continue one context stand behind each other in one row, and each token sees its own branch only: positions
-count along the branch, and the mask is a tree instead of a triangle.
+count along the branch, and the mask is a tree instead of a triangle. Short rows join others likewise, so that little of
+a batch is padding.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,7 @@ from evals.models.prefix import Leaf
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One pack after its cluster's prefix, laid flat."""
+    """One pack after its cluster's prefix, laid flat; or several that see nothing of each other."""
 
     tokens: list[int]
     positions: list[int]
@@ -54,6 +56,45 @@ def lay_out(leaves: Sequence[Leaf], pack: Sequence[int], prefix: int) -> Row:
         row.positions.extend(range(kept, len(leaf.tokens)))
         row.columns[number] = path
     return row
+
+
+def fill_batches(rows: Sequence[Row], batch_size: int) -> Iterator[list[Row]]:
+    """Batches of at most so many rows, the longest first: memory runs out at once or not at all.
+
+    The longest rows that are left start a batch, and up to the length of its longest the shorter ones of it are joined
+    by the longest that fit.
+    """
+    left = sorted(rows, key=_length)
+    lengths = [_length(row) for row in left]
+    while left:
+        started = [[left.pop()] for _ in range(min(batch_size, len(left)))]
+        del lengths[len(left) :]
+        longest = _length(started[0][0])
+        for parts in started:
+            free = longest - _length(parts[0])
+            while (place := bisect_right(lengths, free) - 1) >= 0:
+                free -= lengths.pop(place)
+                parts.append(left.pop(place))
+        yield [_join(parts) for parts in started]
+
+
+def _length(row: Row) -> int:
+    return len(row.tokens)
+
+
+def _join(rows: Sequence[Row]) -> Row:
+    """Put rows behind each other that see nothing of each other."""
+    if len(rows) == 1:
+        return rows[0]
+    size = sum(map(_length, rows))
+    joined = Row([], [], np.zeros((size, size), dtype=np.bool_), {})
+    for row in rows:
+        start, end = _length(joined), _length(joined) + _length(row)
+        joined.visible[start:end, start:end] = row.visible
+        joined.columns.update({leaf: [start + column for column in path] for leaf, path in row.columns.items()})
+        joined.tokens.extend(row.tokens)
+        joined.positions.extend(row.positions)
+    return joined
 
 
 def plain_row(tokens: Sequence[int], start: int) -> Row:
