@@ -51,6 +51,13 @@ class Workload:
         self.path = path
         self.configs = configs(options.configs, options.order)
 
+    @property
+    def model(self) -> dict:
+        """The model as a study names it."""
+        if self.options.model is None:
+            return {"model_name_or_path": MODEL[0], "gguf_file": MODEL[1], "dtype": "bfloat16"}
+        return {"model_name_or_path": str(self.options.model), "dtype": "bfloat16"}
+
     def prepare(self) -> None:
         """Write the rows for both sides, and the task for the stock tool. Not timed."""
         rows = self.path / "rows"
@@ -94,7 +101,7 @@ class Workload:
             "output_dir": output,
             "dtype": "bfloat16",
             "bf16": "true",
-            "use_cpu": "true",
+            "use_cpu": str(self.options.device == "cpu").lower(),
             "learning_rate": config.rate,
             "num_train_epochs": 1,
             "per_device_train_batch_size": self.options.micro_batch,
@@ -126,7 +133,7 @@ class Workload:
             "tasks": tasks,
             "num_fewshot": 5,
             "batch_size": self.options.batch_size,
-            "device": "cpu",
+            "device": self.options.device,
             "include_path": self.path / "tasks",
             "output_path": output / "eval",
         }
@@ -139,7 +146,7 @@ class Workload:
         rate, rank = "methods.lora.training.learning_rate", "methods.lora.peft.lora_r"
         return {
             "name": part,
-            "model": {"model_name_or_path": MODEL[0], "gguf_file": MODEL[1], "dtype": "bfloat16"},
+            "model": self.model,
             "data": {
                 "train": str(self.path / "rows" / "train.jsonl"),
                 "validation": str(self.path / "answers.jsonl"),
