@@ -10,7 +10,8 @@ against a process per step.
 
 A part writes a line of JSON for each point as it is measured, and skips what it has. Start it again until it says that
 nothing is left. `--table` prints everything saved as Markdown for RESULTS.md. `--shapes tiny` tries the script out on
-any machine; what means something on CUDA alone says so in its row.
+any machine; what means something on CUDA alone says so in its row. Of several GPUs the first is used: hide the others
+with CUDA_VISIBLE_DEVICES, or TRL takes them too.
 """
 
 import argparse

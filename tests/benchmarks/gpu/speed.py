@@ -118,8 +118,9 @@ def _line(name: str, row: Row, rates: dict[str, Row]) -> list[object]:
         return [*work.split("/"), way, reason, None, None, None, None]
     trl = rates.get(f"{work}/trl")
     ratio = values["tokens_per_second"] / trl.values["tokens_per_second"] if trl and not outcome(trl.values) else None
-    if way == "lanes-auto":
-        way = f"{way} ({values['width']})"
+    if values["width"] not in {None, values["trials"]} or way == "lanes-auto":
+        # As many as were found to pay, or to fit.
+        way = f"{way} ({values['width']} in a forward)"
     share = f"{100 * values['share_of_peak']:.0f} %"
     faster = None if ratio is None else f"{ratio:.2f}x"
     return [

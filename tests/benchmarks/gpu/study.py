@@ -172,7 +172,8 @@ def _method(record: Mapping[str, Any]) -> str:
 
 def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
     metrics = (record.get("evaluation") or {}).get("metrics", {})
-    return {name: found["value"] for name, found in metrics.items()}
+    # Single fields of an answer have names of three parts.
+    return {name: found["value"] for name, found in metrics.items() if name.count("/") == 1}
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -150,6 +150,8 @@ def together(
     setting: Setting, work: Work, steps: int, *, lanes: int, width: int | None = -1, **training: object
 ) -> Pace:
     """Lanes over the model; all share a forward unless `width` says otherwise, none being for it to be found."""
+    # Made before the peak is taken.
+    setting.base(work.size, work.kind)
     with peak_memory(setting.device) as peak, seated(setting, work, lanes, width=width, **training) as (seats, step):
         while seats.width is None:
             step()
