@@ -108,7 +108,7 @@ def test_the_adapters_backward_stays_on_the_device(lengths) -> None:
     stacks = Stacks(base, torch.bfloat16)
     stacks.arrange(adapters(base))
     stack = next(iter(stacks._stacks.values()))
-    pages, size = stack.pages(range(len(RANKS))), 2 * sum(lengths)
+    pages, size = stack.pages(tuple(range(len(RANKS)))), 2 * sum(lengths)
     ends = [(2 * sum(lengths[:number]), 2 * sum(lengths[: number + 1])) for number in range(len(lengths))]
     placed = Layout(ends, [1.0, 2.0, 1.0], size, dtype=torch.bfloat16, device=GPU)
     kept = placed.spread(torch.empty(size, 64, device=GPU, dtype=torch.bfloat16))

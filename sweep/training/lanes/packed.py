@@ -40,6 +40,7 @@ class Packed:
 
     def __init__(self, shares: Sequence[Share], device: torch.device) -> None:
         self.shares = shares
+        self.lanes = tuple(share.lane for share in shares)
         rows = [row for share in shares for row in share.rows]
         self.row_lengths = [len(row.tokens) for row in rows]
         self.lane_lengths = [sum(len(row.tokens) for row in share.rows) for share in shares]

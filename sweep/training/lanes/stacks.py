@@ -5,7 +5,7 @@ its own page alone. A lane's weights and gradients are rows of its page, and mov
 the lane's parameters sees them where they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +78,7 @@ class Stack:
         self.down, self.down_grad = _joined([adapter.down for adapter in own], rank)
         self.up, self.up_grad = _joined([adapter.up for adapter in own], rank)
         self._cast: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._pages: dict[tuple[int, ...], Pages] = {}
 
     def weights(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Both in the compute dtype, pages x rank x size; `forget_casts` after they have changed."""
@@ -91,12 +92,17 @@ class Stack:
         """The weights have changed."""
         self._cast = None
 
-    def pages(self, lanes: Iterable[int]) -> Pages:
+    def pages(self, lanes: tuple[int, ...]) -> Pages:
         """Pages of those of the lanes that are here.
 
         Without the zeros that fill up the rank of lanes that are not read: they change the order of a sum.
         """
-        wanted = set(lanes)
+        # The same lanes are read again and again, by every module: a GPU would wait for so much looking up.
+        if lanes not in self._pages:
+            self._pages[lanes] = self._found(set(lanes))
+        return self._pages[lanes]
+
+    def _found(self, wanted: set[int]) -> Pages:
         here = {page: lane for page, lane in enumerate(self.lanes) if lane in wanted}
         runs: list[tuple[int, int]] = []
         for page in here:
@@ -174,7 +180,7 @@ class Stacks:
         batch = self._batch
         if batch is None:
             return output
-        pages = stack.pages(share.lane for share in batch.packed.shares)
+        pages = stack.pages(batch.packed.lanes)
         if not pages.lanes:
             return output
         layout, dropout = self._layout(batch, stack, pages.lanes), self._dropout(batch, stack, inputs)
