@@ -46,9 +46,12 @@ def test_drawing_leaves_the_devices_own_generator_where_it_was(device) -> None:
 def test_an_error_while_it_is_lent_leaves_it_there_too(device) -> None:
     before = default_state(device)
 
-    with pytest.raises(ZeroDivisionError), lent(generator(device)):
-        torch.rand(3, device=device)
-        raise ZeroDivisionError
+    def broken() -> None:
+        with lent(generator(device)):
+            raise ZeroDivisionError(torch.rand(3, device=device).shape)
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
 
     assert torch.equal(default_state(device), before)
 
