@@ -87,14 +87,16 @@ class LoraBank:
         self.size = len(adapters)
         self.adapters = adapters
         self.blocks = 1
-        self.owners = torch.zeros(1, dtype=torch.long)
+        self._device = next((lora.down.device for adapter in adapters for lora in adapter.values()), None)
+        self.owners = torch.zeros(1, dtype=torch.long, device=self._device)
 
     def route(self, adapters: Sequence[int]) -> None:
         """Say which adapter each row belongs to."""
         rows = list(adapters)
         share = len(rows) // self.size
         self.blocks = self.size if rows == [number for number in range(self.size) for _ in range(share)] else 0
-        self.owners = torch.tensor(rows)
+        # Sent once here rather than by every module of the forward.
+        self.owners = torch.tensor(rows, device=self._device)
 
     @contextmanager
     def attached(self, model: Any) -> Iterator[None]:  # noqa: ANN401
@@ -148,8 +150,7 @@ class _Stack:
         return change.view(*rows.shape[:-1], -1)
 
     def _by_row(self, rows: torch.Tensor) -> torch.Tensor:
-        owners = self.bank.owners.to(rows.device)
-        own = torch.nn.functional.one_hot(owners, len(self.scales)) * self.scales
+        own = torch.nn.functional.one_hot(self.bank.owners, len(self.scales)) * self.scales
         inner = (rows @ self.wide_down).view(*rows.shape[:-1], len(self.scales), -1)
         mine: torch.Tensor = inner * own[:, None, :, None]
         return mine.flatten(-2) @ self.wide_up

@@ -59,9 +59,12 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=96, help="training rows")
     parser.add_argument("--answers", type=int, default=40, help="rows whose answers are generated and scored")
     parser.add_argument("--questions", type=int, default=10, help="MMLU questions of each of two subjects")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of a row, at most")
     parser.add_argument("--micro-batch", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16, help="of scoring, for all parts")
     parser.add_argument("--lanes", type=int, default=8)
+    parser.add_argument("--device", default="cpu", help="of the process-per-step side; a study takes the first GPU")
+    parser.add_argument("--model", type=Path, help="a model's directory [default: SmolLM2-135M from its package]")
     parser.add_argument("--save", type=Path, help="add what was measured to this file, a line for each part")
     return parser.parse_args(arguments)
 
@@ -95,22 +98,26 @@ class Place:
 
     def glued(self) -> Measured:
         """A process to train and a process to score, config after config."""
-        trained = scored = 0.0
-        scores = {}
-        model = packaged_model()
-        for config in self.workload.configs:
-            output = self.path / "glued" / config.name
-            trained += self._run(self.workload.trl(config, model, output / "adapter"), f"glued-{config.name}-train")
-            scored += self._run(self.workload.lm_eval(model, output), f"glued-{config.name}-score")
-            scores[config.name] = exact_matches(output / "eval", "answers")
+        steps = [self.glued_config(config) for config in self.workload.configs]
+        trained, scored = (sum(getattr(step, name) for step in steps) for name in ("train_seconds", "score_seconds"))
+        scores = {name: score for step in steps for name, score in step.scores.items()}
         return Measured("glued", trained + scored, trained, scored, scores)
+
+    def glued_config(self, config: Config) -> Measured:
+        """One config of that."""
+        model = self.workload.options.model or packaged_model()
+        output = self.path / "glued" / config.name
+        trained = self.run(self.workload.trl(config, model, output / "adapter"), f"glued-{config.name}-train")
+        scored = self.run(self.workload.lm_eval(model, output), f"glued-{config.name}-score")
+        score = exact_matches(output / "eval", "answers")
+        return Measured("glued", trained + scored, trained, scored, {config.name: score})
 
     def ours(self, part: str) -> Measured:
         """One `sweep run`."""
         study = self.path / f"{part}.yaml"
         study.write_text(yaml.safe_dump(self.workload.study(part), sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-c", OURS, "run", str(study), "--runs", str(self.path / "runs")]
-        seconds = self._run(command, part)
+        seconds = self.run(command, part)
         run = self.path / "runs" / part
         records = [json.loads(path.read_text("utf-8")) for path in sorted(run.glob("search/lora/*/record.json"))]
         scores = {}
@@ -125,7 +132,7 @@ class Place:
         scored = sum(found.get("score", 0.0) for found in parts)
         return Measured(part, seconds, trained, scored, scores, pruned=pruned)
 
-    def _run(self, command: list[str], name: str) -> float:
+    def run(self, command: list[str], name: str) -> float:
         """Seconds of one process. Raises RuntimeError with the end of what it said."""
         log = self.path / f"{name}.log"
         environment = os.environ | {

@@ -51,6 +51,13 @@ class Workload:
         self.path = path
         self.configs = configs(options.configs, options.order)
 
+    @property
+    def model(self) -> dict:
+        """The model as a study names it."""
+        if self.options.model is None:
+            return {"model_name_or_path": MODEL[0], "gguf_file": MODEL[1], "dtype": "bfloat16"}
+        return {"model_name_or_path": str(self.options.model), "dtype": "bfloat16"}
+
     def prepare(self) -> None:
         """Write the rows for both sides, and the task for the stock tool. Not timed."""
         rows = self.path / "rows"
@@ -94,12 +101,12 @@ class Workload:
             "output_dir": output,
             "dtype": "bfloat16",
             "bf16": "true",
-            "use_cpu": "true",
+            "use_cpu": str(self.options.device == "cpu").lower(),
             "learning_rate": config.rate,
             "num_train_epochs": 1,
             "per_device_train_batch_size": self.options.micro_batch,
             "gradient_accumulation_steps": 8 // self.options.micro_batch,
-            "max_length": 256,
+            "max_length": self.options.max_length,
             "activation_checkpointing": "false",
             "lr_scheduler_type": "cosine",
             "warmup_steps": 0.03,
@@ -126,7 +133,7 @@ class Workload:
             "tasks": tasks,
             "num_fewshot": 5,
             "batch_size": self.options.batch_size,
-            "device": "cpu",
+            "device": self.options.device,
             "include_path": self.path / "tasks",
             "output_path": output / "eval",
         }
@@ -139,7 +146,7 @@ class Workload:
         rate, rank = "methods.lora.training.learning_rate", "methods.lora.peft.lora_r"
         return {
             "name": part,
-            "model": {"model_name_or_path": MODEL[0], "gguf_file": MODEL[1], "dtype": "bfloat16"},
+            "model": self.model,
             "data": {
                 "train": str(self.path / "rows" / "train.jsonl"),
                 "validation": str(self.path / "answers.jsonl"),
@@ -157,7 +164,7 @@ class Workload:
                 "num_train_epochs": 1,
                 "effective_batch_size": 8,
                 "per_device_train_batch_size": self.options.micro_batch,
-                "max_length": 256,
+                "max_length": self.options.max_length,
                 "lr_scheduler_type": "cosine",
                 "warmup_steps": 0.03,
                 "optim": "adamw_torch",

@@ -51,9 +51,10 @@ class Bench:
     model: ModelSpec
     path: Path
     data: ToyData
+    device: torch.device = CPU
 
     def base(self, method: MethodSpec):
-        return load_for_training(self.model, method, cache=self.path, device=CPU)
+        return load_for_training(self.model, method, cache=self.path, device=self.device)
 
     def alone(self, trial: Trial, name: str) -> TrainingOutcome:
         trainee = attach(self.base(trial.method), trial.method, self.model, seed=trial.seed, load_original=lambda: None)
@@ -72,7 +73,7 @@ class Bench:
 
     def lanes(self, method: MethodSpec, width: int | None = None, base=None) -> Lanes:
         tokenizer = load_tokenizer(self.model, cache=self.path)
-        return Lanes(base or self.base(method), tokenizer, self.data, model=self.model, device=CPU, width=width)
+        return Lanes(base or self.base(method), tokenizer, self.data, model=self.model, device=self.device, width=width)
 
     def job(self, trial: Trial, name: str, **changes: object) -> LaneJob:
         given = {

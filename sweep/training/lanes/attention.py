@@ -11,12 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from sweep.training.lanes.transfer import sent
 
 NAME = "lanes"
 PADDING = 0.25
 """Share of a bucket that may be padding; beyond it a shorter bucket is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Where a bucket's cells are in the packed row."""
+
+    gather: torch.Tensor
+    """Position of each cell, rows by length."""
+    places: torch.Tensor
+    """Cells that are no padding, in the order of `positions`."""
+    positions: torch.Tensor
+    """Their positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +38,14 @@ class Bucket:
 
     rows: int
     length: int
-    gather: torch.Tensor | None
-    """Position in the packed row of each cell, rows by length; none where the packed row is that already."""
-    places: torch.Tensor | None
-    """Cells that are no padding, in the order of `positions`."""
-    positions: torch.Tensor | None
-    """Their positions in the packed row."""
+    cells: Cells | None
+    """None where the packed row is the bucket already."""
 
 
 def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
     """Divide rows of a packed batch, given by their lengths, into buckets."""
     if len(set(lengths)) == 1:
-        return [Bucket(len(lengths), lengths[0], None, None, None)]
+        return [Bucket(len(lengths), lengths[0], None)]
     starts = [sum(lengths[:number]) for number in range(len(lengths))]
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     groups: list[list[int]] = []
@@ -58,8 +67,8 @@ def _bucket(rows: Sequence[tuple[int, int]], device: torch.device) -> Bucket:
         cells += [start + min(place, size - 1) for place in range(length)]
         places += [number * length + place for place in range(size)]
         positions += [start + place for place in range(size)]
-    found = (torch.tensor(values, device=device) for values in (cells, places, positions))
-    return Bucket(len(rows), length, *found)
+    found = (sent(values, torch.long, device) for values in (cells, places, positions))
+    return Bucket(len(rows), length, Cells(*found))
 
 
 _current: list[Bucket] = []
@@ -92,16 +101,17 @@ def attend(  # noqa: PLR0913
     if dropout or unused.get("softcap") is not None or unused.get("s_aux") is not None:
         raise NotImplementedError("this model's attention drops, caps or adds to its scores.")
     states = [state.transpose(1, 2)[0] for state in (query, key, value)]
-    if len(_current) == 1 and _current[0].gather is None:
-        bucket = _current[0]
-        laid = [state.reshape(bucket.rows, bucket.length, *state.shape[1:]) for state in states]
-        return _causal(laid, scaling, window).reshape(1, -1, *states[0].shape[1:]), None
-    parts = []
+    parts, positions = [], []
     for bucket in _current:
-        laid = [state[bucket.gather].view(bucket.rows, bucket.length, *state.shape[1:]) for state in states]
-        parts.append(_causal(laid, scaling, window).flatten(0, 1)[bucket.places])
-    positions = torch.cat([bucket.positions for bucket in _current if bucket.positions is not None])
-    result = torch.empty_like(states[0]).index_copy(0, positions, torch.cat(parts))
+        shape = (bucket.rows, bucket.length)
+        if bucket.cells is None:
+            laid = [state.reshape(*shape, *state.shape[1:]) for state in states]
+            return _causal(laid, scaling, window).reshape(1, -1, *states[0].shape[1:]), None
+        cells = bucket.cells.gather
+        laid = [state.index_select(0, cells).view(*shape, *state.shape[1:]) for state in states]
+        parts.append(_causal(laid, scaling, window).flatten(0, 1).index_select(0, bucket.cells.places))
+        positions.append(bucket.cells.positions)
+    result = torch.empty_like(states[0]).index_copy(0, torch.cat(positions), torch.cat(parts))
     return result[None], None
 
 
@@ -124,9 +134,6 @@ def _causal(states: Sequence[torch.Tensor], scaling: float | None, window: int |
     return found.transpose(1, 2)
 
 
-def _no_mask(*_: object, **__: object) -> None:
-    return None
-
-
+# transformers makes no mask for a back end that it knows no mask of, and does not look at the positions for one either,
+# for which a GPU would have to be waited for.
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
-ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)

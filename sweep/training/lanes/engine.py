@@ -29,6 +29,7 @@ from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
+from sweep.training.lanes.transfer import fetched, joined
 from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows
 
@@ -160,30 +161,51 @@ class Lanes:
     def _read_group(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         self._arrange()
         began = time.monotonic()
+        stepping = [number for number in group if self._lanes[number].ends_window]
         packed = Packed([self._lanes[number].share for number in group], self._device)
         try:
             losses = self._reader.differentiate(packed, [self._lanes[number].adapters for number in group])
+            numbers = joined([losses, *(self._lanes[number].clip_gradient() for number in stepping)])
         except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
             self._cope(group, error, ends)
             return
+        failed = self._step_optimizers(stepping)
+        try:
+            # Until here everything has only been asked for: the device may still be at work on the forward.
+            values = fetched(numbers)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            ends += [self._remove(number, error) for number in group]
+            return
         seconds = time.monotonic() - began
         self._width.note(len(group), packed.size, seconds)
-        for number, size in zip(group, packed.lane_lengths, strict=True):
+        for number, size, loss in zip(group, packed.lane_lengths, values, strict=False):
             self._lanes[number].train_seconds += seconds * size / packed.size
-        for number, loss in zip(group, losses, strict=True):
-            if self._lanes[number].take(loss, shared=len(group) > 1):
-                self._finish_step(number, ends)
+            self._lanes[number].take(loss, shared=len(group) > 1)
+        ends += [self._remove(number, error) for number, error in failed.items()]
+        for number, norm in zip(stepping, values[len(group) :], strict=True):
+            if number not in failed:
+                self._finish_step(number, norm, ends)
 
-    def _finish_step(self, number: int, ends: list[LaneEnd]) -> None:
-        lane, began = self._lanes[number], time.monotonic()
+    def _step_optimizers(self, stepping: Sequence[int]) -> dict[int, BaseException]:
+        """Step lanes whose windows are full. Gives what went wrong, by lane."""
+        failed: dict[int, BaseException] = {}
+        for number in stepping:
+            try:
+                self._lanes[number].step_optimizer()
+            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+                failed[number] = error
+        if stepping:
+            self._stacks.forget_casts()
+        return failed
+
+    def _finish_step(self, number: int, norm: float, ends: list[LaneEnd]) -> None:
+        lane = self._lanes[number]
         self._alone.discard(number)
         try:
-            lane.finish_step(lane.gradient_norm())
+            lane.finish_step(norm)
             lane.open_next_window()
         except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
             ends.append(self._remove(number, error))
-        lane.train_seconds += time.monotonic() - began
-        self._stacks.forget_casts()
 
     def _cope(self, group: Sequence[int], error: BaseException, ends: list[LaneEnd]) -> None:
         """A forward or backward was not finished: read the lanes again, narrower or one by one."""

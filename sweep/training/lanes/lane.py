@@ -86,7 +86,7 @@ class Lane:
         self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
         saved = None if job.keeper is None else job.keeper.take()
         self.log = StepLog(job.steps_file, b"" if saved is None else steps_of(saved))
-        self._first_loss = 0.0
+        self._first_loss = self._rate = 0.0
         self._windows: Iterator[Window] = windows(rows, training, seed=job.seed)
         if saved is not None:
             self._go_on_from(saved)
@@ -119,15 +119,16 @@ class Lane:
         """The micro-batch that comes next."""
         return Share(self.adapters.lane, self._window.batches[self._next], 1.0 / self._window.learned)
 
-    def take(self, loss: float, *, shared: bool) -> bool:
-        """Note the loss of the micro-batch that was read, and whether other lanes were read with it.
+    @property
+    def ends_window(self) -> bool:
+        """Whether the optimizer has to step after the micro-batch that comes next."""
+        return self._next + 1 == len(self._window.batches)
 
-        Gives whether the optimizer has to step now.
-        """
+    def take(self, loss: float, *, shared: bool) -> None:
+        """Note the loss of the micro-batch that was read, and whether other lanes were read with it."""
         self._next += 1
         self._loss += loss
         self.ever_had_company |= shared
-        return self._next == len(self._window.batches)
 
     def rewind(self) -> None:
         """Forget what was read since the last step: gradients, losses and dropout are as they were then."""
@@ -140,18 +141,20 @@ class Lane:
         grads = [weight.grad for weight in self.adapters.parameters if weight.grad is not None]
         torch._foreach_zero_(grads)
 
-    def gradient_norm(self) -> float:
-        """Norm of the gradient before it is clipped, to which it is clipped here."""
+    def clip_gradient(self) -> torch.Tensor:
+        """Clip the gradient. Gives the norm that it had before, on the device."""
         limit = self.job.method.training.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.adapters.parameters, limit if limit > 0 else math.inf)
-        return float(norm)
+        return torch.nn.utils.clip_grad_norm_(self.adapters.parameters, limit if limit > 0 else math.inf)
 
-    def finish_step(self, gradient_norm: float) -> None:
-        """Step the optimizer and the schedule, and write the step down. Raises TrialError where it diverged."""
-        rate = float(self.schedule.get_last_lr()[0])
+    def step_optimizer(self) -> None:
+        """Step the optimizer and the schedule, without waiting for the device."""
+        self._rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self.zero_grad()
+
+    def finish_step(self, gradient_norm: float) -> None:
+        """Write down the step that the optimizer has taken. Raises TrialError where it diverged."""
         self.step += 1
         self.tokens += self._window.tokens
         self.loss_total += self._loss
@@ -159,7 +162,7 @@ class Lane:
             step=self.step,
             epoch=self._window.epoch,
             loss=self._loss,
-            learning_rate=rate,
+            learning_rate=self._rate,
             grad_norm=gradient_norm,
             tokens=self.tokens,
             seconds=self.train_seconds + self.validation_seconds,
@@ -260,9 +263,9 @@ class Lane:
         self._next, self._loss = 0, 0.0
         if dropout_state is not None:
             self.adapters.generator.set_state(dropout_state)
-        elif self._window.starts_epoch:
-            # A DataLoader draws a seed for its workers each time, though there are none.
-            drawn = torch.empty((), dtype=torch.int64, device=self.adapters.generator.device)
+        elif self._window.starts_epoch and self.adapters.generator.device.type == "cpu":
+            # A DataLoader draws a seed for its workers each time, though there are none, on the CPU.
+            drawn = torch.empty((), dtype=torch.int64)
             drawn.random_(generator=self.adapters.generator)
         self._dropout_state = self.adapters.generator.get_state()
 

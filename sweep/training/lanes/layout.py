@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+from sweep.training.lanes.transfer import sent
+
 
 class Layout:
     """Pages of some of a packed row's lanes."""
@@ -26,13 +28,13 @@ class Layout:
         lengths = [last - first for first, last in spans]
         tokens = [token for first, last in spans for token in range(first, last)]
         slots = [page * max(lengths) + place for page, length in enumerate(lengths) for place in range(length)]
-        self.scales = torch.tensor(scales, dtype=dtype, device=device)[:, None, None]
+        self.scales = sent(scales, dtype, device)[:, None, None]
         """Of the lanes' adapters: pages x 1 x 1."""
         self._pages, self._length, self._size = len(spans), max(lengths), size
         in_order = tokens == list(range(size))
-        self._tokens = None if in_order else torch.tensor(tokens, device=device)
+        self._tokens = None if in_order else sent(tokens, torch.long, device)
         are_full = len(slots) == self._pages * self._length
-        self._slots = None if are_full else torch.tensor(slots, device=device)
+        self._slots = None if are_full else sent(slots, torch.long, device)
 
     def spread(self, row: torch.Tensor) -> torch.Tensor:
         """Tokens x size as pages x length x size."""

@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import torch
 
+from sweep.training.lanes.transfer import sent
 from sweep.training.rows import IGNORED
 
 
@@ -39,12 +40,13 @@ class Packed:
 
     def __init__(self, shares: Sequence[Share], device: torch.device) -> None:
         self.shares = shares
+        self.lanes = tuple(share.lane for share in shares)
         rows = [row for share in shares for row in share.rows]
         self.row_lengths = [len(row.tokens) for row in rows]
         self.lane_lengths = [sum(len(row.tokens) for row in share.rows) for share in shares]
         self.size = sum(self.row_lengths)
-        self.ids = torch.tensor([[token for row in rows for token in row.tokens]], device=device)
-        self.positions = torch.tensor([[place for size in self.row_lengths for place in range(size)]], device=device)
+        self.ids = sent([token for row in rows for token in row.tokens], torch.long, device)[None]
+        self.positions = sent([place for size in self.row_lengths for place in range(size)], torch.long, device)[None]
         learned, targets, weights, owners = [], [], [], []
         starts = accumulate(self.row_lengths, initial=0)
         owner_of = [number for number, share in enumerate(shares) for _ in share.rows]
@@ -55,11 +57,11 @@ class Packed:
                     targets.append(label)
                     weights.append(shares[owner].weight)
                     owners.append(owner)
-        self.learned = torch.tensor(learned, dtype=torch.long, device=device)
+        self.learned = sent(learned, torch.long, device)
         """Positions that predict a learned token."""
-        self.targets = torch.tensor(targets, dtype=torch.long, device=device)
-        self.weights = torch.tensor(weights, dtype=torch.float32, device=device)
-        self.owners = torch.tensor(owners, dtype=torch.long, device=device)
+        self.targets = sent(targets, torch.long, device)
+        self.weights = sent(weights, torch.float32, device)
+        self.owners = sent(owners, torch.long, device)
         """For each learned token, the place of its lane among the shares."""
 
     def lane_sums(self, values: torch.Tensor) -> torch.Tensor:

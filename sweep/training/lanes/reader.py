@@ -24,14 +24,14 @@ class Reader:
         self._dtype = dtype
         self._device = device
 
-    def differentiate(self, packed: Packed, adapters: Sequence[LaneAdapters]) -> list[float]:
-        """Losses by share; gradients are added to the stacks."""
+    def differentiate(self, packed: Packed, adapters: Sequence[LaneAdapters]) -> torch.Tensor:
+        """Losses by share, on the device; gradients are added to the stacks."""
         # A checkpointed layer attends again in the backward.
         with self._stacks.reading(packed, adapters, trains=True), self._apart(packed):
             with self.computing():
                 total, losses = self._losses(packed)
             total.backward()  # type: ignore[no-untyped-call]
-        return [float(loss) for loss in packed.lane_sums(losses * packed.weights).tolist()]
+        return packed.lane_sums(losses * packed.weights)
 
     @torch.no_grad()
     def validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]]) -> list[float]:
@@ -59,7 +59,9 @@ class Reader:
             input_ids=packed.ids, position_ids=packed.positions, use_cache=False
         ).last_hidden_state
         head = self._base.get_output_embeddings()
-        total, losses = TokenLoss.apply(hidden[0, packed.learned], head.weight, packed.targets, packed.weights)
+        total, losses = TokenLoss.apply(
+            hidden[0].index_select(0, packed.learned), head.weight, packed.targets, packed.weights
+        )
         return total, losses
 
     def _validation_losses(self, lanes: Sequence[tuple[LaneAdapters, Sequence[Row]]]) -> list[float]:

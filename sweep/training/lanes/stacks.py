@@ -5,13 +5,15 @@ its own page alone. A lane's weights and gradients are rows of its page, and mov
 the lane's parameters sees them where they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 
+from sweep.training.lanes.dropout import drawn
 from sweep.training.lanes.layout import Layout
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.product import Pages, Product
@@ -65,8 +67,9 @@ class _Batch:
 class Stack:
     """All lanes' adapters of one module."""
 
-    def __init__(self, name: str, lanes: Sequence[LaneAdapters]) -> None:
+    def __init__(self, name: str, lanes: Sequence[LaneAdapters], *, four_bit: bool) -> None:
         self.name = name
+        self.four_bit = four_bit
         self.lanes = [lane.lane for lane in lanes]
         own = [lane.modules[name] for lane in lanes]
         self.scales = {lane.lane: adapter.scale for lane, adapter in zip(lanes, own, strict=True)}
@@ -75,6 +78,7 @@ class Stack:
         self.down, self.down_grad = _joined([adapter.down for adapter in own], rank)
         self.up, self.up_grad = _joined([adapter.up for adapter in own], rank)
         self._cast: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._pages: dict[tuple[int, ...], Pages] = {}
 
     def weights(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Both in the compute dtype, pages x rank x size; `forget_casts` after they have changed."""
@@ -88,12 +92,17 @@ class Stack:
         """The weights have changed."""
         self._cast = None
 
-    def pages(self, lanes: Iterable[int]) -> Pages:
+    def pages(self, lanes: tuple[int, ...]) -> Pages:
         """Pages of those of the lanes that are here.
 
         Without the zeros that fill up the rank of lanes that are not read: they change the order of a sum.
         """
-        wanted = set(lanes)
+        # The same lanes are read again and again, by every module: a GPU would wait for so much looking up.
+        if lanes not in self._pages:
+            self._pages[lanes] = self._found(set(lanes))
+        return self._pages[lanes]
+
+    def _found(self, wanted: set[int]) -> Pages:
         here = {page: lane for page, lane in enumerate(self.lanes) if lane in wanted}
         runs: list[tuple[int, int]] = []
         for page in here:
@@ -138,9 +147,11 @@ class Stacks:
         self.detach()
         names = dict.fromkeys(name for lane in lanes for name in lane.modules)
         for name in names:
-            stack = Stack(name, [lane for lane in lanes if name in lane.modules])
-            self._stacks[name] = stack
             module = self._base.get_submodule(name)
+            stack = Stack(
+                name, [lane for lane in lanes if name in lane.modules], four_bit=isinstance(module, Linear4bit)
+            )
+            self._stacks[name] = stack
             self._handles.append(module.register_forward_hook(_Hook(self, stack)))
 
     def detach(self) -> None:
@@ -169,7 +180,7 @@ class Stacks:
         batch = self._batch
         if batch is None:
             return output
-        pages = stack.pages(share.lane for share in batch.packed.shares)
+        pages = stack.pages(batch.packed.lanes)
         if not pages.lanes:
             return output
         layout, dropout = self._layout(batch, stack, pages.lanes), self._dropout(batch, stack, inputs)
@@ -210,8 +221,10 @@ class Stacks:
         if not batch.trains or not any(lane.dropout and stack.name in lane.modules for lane in batch.adapters):
             return None
         if stack.name not in batch.dropped:
+            # PEFT drops an input as float32, but as it is over 4 bits under autocast, by which it means CUDA's.
+            dropped = inputs.dtype if stack.four_bit and torch.is_autocast_enabled() else torch.float32
             parts = [
-                _drawn(lane, share.rows, inputs)
+                drawn(lane.generator, lane.dropout, [len(row.tokens) for row in share.rows], inputs.shape[-1], dropped)
                 if lane.dropout and stack.name in lane.modules
                 else inputs.new_ones((length, inputs.shape[-1]), dtype=torch.float32)
                 for lane, share, length in zip(
@@ -220,14 +233,6 @@ class Stacks:
             ]
             batch.dropped[stack.name] = torch.cat(parts)
         return batch.dropped[stack.name]
-
-
-def _drawn(lane: LaneAdapters, rows: Sequence[Any], inputs: torch.Tensor) -> torch.Tensor:
-    longest = max(len(row.tokens) for row in rows)
-    kept = 1.0 - lane.dropout
-    noise = torch.empty((len(rows), longest, inputs.shape[-1]), dtype=torch.float32, device=inputs.device)
-    noise.bernoulli_(kept, generator=lane.generator).div_(kept)
-    return torch.cat([noise[number, : len(row.tokens)] for number, row in enumerate(rows)])
 
 
 class _Hook:

@@ -1,0 +1,111 @@
+"""Memory runs out for real: it is returned, fewer lanes go on, and the next trial is unharmed."""
+
+import gc
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from agreement import deviation
+from datasets import Dataset
+from lanes_bench import Bench, Trial, drain, lora
+
+from evals.spec import ModelSpec
+from sweep.models import is_out_of_memory, release_memory
+
+LENGTH = 1024
+SETTINGS = {
+    "num_train_epochs": 1.0, "optim": "adamw_torch", "effective_batch_size": 8, "per_device_train_batch_size": 8,
+    "max_length": LENGTH, "learning_rate": 1e-3,
+}  # fmt: skip
+LANES = 8
+SPARE = 32 * 2**20
+"""Bytes in which an allocator's blocks and a library's work space may differ."""
+
+
+class LongRows:
+    """Rows as long as the tiny model can take."""
+
+    def dataset(self, split: str) -> Dataset:
+        draw = random.Random(split)  # noqa: S311 - rows, not secrets
+        rows = [[draw.randrange(3, 200) for _ in range(LENGTH)] for _ in range(16 if split == "train" else 0)]
+        return Dataset.from_dict({"input_ids": rows, "completion_mask": [[0] * 4 + [1] * (LENGTH - 4) for _ in rows]})
+
+
+@pytest.fixture
+def bench(tiny_model: Path, tmp_path: Path, cuda: torch.device) -> Bench:
+    model = ModelSpec(model_name_or_path=str(tiny_model), dtype="float32")
+    return Bench(model, tmp_path, LongRows(), cuda)  # type: ignore[arg-type]
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Let this process have so many bytes of the GPU."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(size / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def run(bench: Bench, width: int, name: str) -> tuple[int, int | None]:
+    """Peak of a run of lanes, and the width that it ended with. Every trial has to finish."""
+    release_memory()
+    torch.cuda.reset_peak_memory_stats()
+    lanes = bench.lanes(lora(**SETTINGS), width=width)
+    for number in range(LANES):
+        lanes.seat(bench.job(Trial(lora(**SETTINGS), number), f"{name}-{number}"))
+    ends = drain(lanes)
+    assert [end.error for end in ends] == [None] * LANES
+    found = torch.cuda.max_memory_reserved(), lanes.width
+    lanes.close()
+    return found
+
+
+@pytest.mark.gpu
+def test_fewer_lanes_share_a_forward_where_memory_ends_and_every_trial_is_the_same(bench: Bench) -> None:
+    alone, _ = run(bench, 1, "alone")
+    together, _ = run(bench, LANES, "together")
+    assert together - alone > 4 * SPARE, "eight lanes have to need far more than one"
+    gc.collect()
+    release_memory()
+    before = torch.cuda.memory_allocated()
+
+    with at_most((alone + together) // 2):
+        peak, width = run(bench, LANES, "capped")
+
+    gc.collect()
+    release_memory()
+    assert width is not None
+    assert 1 <= width < LANES
+    assert peak <= (alone + together) // 2
+    assert torch.cuda.memory_allocated() - before < SPARE
+    for number in range(LANES):
+        assert deviation(bench.losses(f"capped-{number}"), bench.losses(f"alone-{number}")) < 1e-4
+
+
+@pytest.mark.gpu
+def test_a_trial_alone_that_does_not_fit_gives_its_memory_back_and_the_next_is_unharmed(bench: Bench) -> None:
+    trial = Trial(lora(**SETTINGS))
+    bench.alone(trial, "before")
+    release_memory()
+    before = torch.cuda.memory_allocated()
+    small = trial.method.training.model_copy(update={"per_device_train_batch_size": 1})
+
+    with at_most(before + 3 * SPARE):
+        with pytest.raises(RuntimeError) as refused:
+            bench.alone(trial, "refused")
+        assert is_out_of_memory(refused.value)
+        # Its traceback holds the whole trainer.
+        del refused
+        release_memory()
+        assert torch.cuda.memory_allocated() - before < SPARE
+        bench.alone(Trial(trial.method.model_copy(update={"training": small}), trial.seed), "small")
+
+    release_memory()
+    bench.alone(trial, "after")
+    assert deviation(bench.losses("after"), bench.losses("before")) < 1e-4
+    assert deviation(bench.losses("small"), bench.losses("before")) < 1e-3
