@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # As many threads as cores in each of several processes wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Spawned processes inherit it: workers import toys by name too.
 sys.path.insert(0, str(Path(__file__).parent / "toys"))
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

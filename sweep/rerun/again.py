@@ -67,6 +67,7 @@ def rerun(  # noqa: PLR0913
     run_it = partial(_run, prepared=prepared, recorded=found.record, cache=cache, on_progress=on_progress)
     record = run_it(config, target)
     comparison = compare(run, found, target, record)
+    # Kept even where the second training is interrupted.
     write_json(target.path / COMPARISON, comparison.plain())
     other = repacked(config) if repack and may_be_rounding(comparison, found.record, record) else None
     if other is not None:

@@ -16,8 +16,6 @@ from sweep.rerun.scores import Scored
 from sweep.spec import TrainingSpec
 from sweep.store import TrialDirectory
 
-ROW = ("training", "trained once more")
-
 
 @dataclass(frozen=True, slots=True)
 class Repacked:
@@ -46,7 +44,7 @@ class Repacked:
             why = f"{self.record.state}, so rounding stays unknown: {self.record.failure.message}"
         else:
             why = "its rows packed otherwise, to see how far rounding carries"
-        return Row(*ROW, "", rows, "not compared", why)
+        return Row("training", "trained once more", "", rows, "not compared", why)
 
 
 def repacked(config: TrialConfig) -> TrialConfig | None:

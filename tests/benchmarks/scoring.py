@@ -107,7 +107,7 @@ def start(options: argparse.Namespace, data: Path, parts: list[str], cache: Path
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(cache),
         "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "toys"), os.environ.get("PYTHONPATH", "")]),
     }
     command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], *saving, "--parts", *parts]
     return subprocess.run(command, cwd=data, env=environment, check=False).returncode
@@ -276,21 +276,16 @@ def load(options: argparse.Namespace):
 
 
 def write_adapters(options: argparse.Namespace, directory: Path) -> dict[str, Path]:
-    """Adapters that have not been trained but move the model, of ranks 8 and 16 in turn."""
-    import torch
-    from peft import LoraConfig, get_peft_model
+    """Random adapters of ranks 8 and 16 in turn."""
+    from peft import LoraConfig
+    from random_adapters import save_random_adapter
 
     saved = {}
     for number in range(options.adapters):
-        torch.manual_seed(number)
         rank = 8 * (1 + number % 2)
         config = LoraConfig(r=rank, lora_alpha=rank // 8, target_modules="all-linear")
-        model = get_peft_model(load(options)[0], config)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.01)
-        saved[f"adapter-{number}"] = directory / f"adapter-{number}"
-        model.save_pretrained(saved[f"adapter-{number}"])
+        name = f"adapter-{number}"
+        saved[name] = save_random_adapter(load(options)[0], directory / name, config, seed=number, std=0.01)
     return saved
 
 

@@ -3,7 +3,6 @@
 `pytest -m gpu` runs them on the first CUDA device, and skips where there is none.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ import pytest
 if TYPE_CHECKING:
     import torch
     from lanes_bench import Bench
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

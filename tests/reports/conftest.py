@@ -1,19 +1,14 @@
 """Run directories to report on, and the means to change them."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from reported_files import put
+from reported_run import build_run, toy_study, trial_record
 
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
-
-from reported_files import put
-from reported_run import build_run, toy_study, trial_record
 
 RunBuilder = Callable[..., RunDirectory]
 

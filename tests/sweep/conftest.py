@@ -1,7 +1,6 @@
-"""Toys that worker processes import by name too: their directory is on the path, which spawned processes inherit."""
+"""Servers, benches and empty databases for the tests of the sweep."""
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
     from bench import Bench
     from databases import MariaDb, Postgres
     from lab import Lab
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
 
 @pytest.fixture(scope="session")

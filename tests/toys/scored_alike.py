@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
+from random_adapters import save_random_adapter
 from transformers import AutoModelForCausalLM
 
 from evals.models.answering import answer_generations, answer_loglikelihoods
@@ -70,17 +71,13 @@ def beside_stock(spec: ModelSpec, cache: Path, device: torch.device, batch_size:
 
 
 def random_adapters(spec: ModelSpec, directory: Path, device: torch.device, count: int = 3) -> dict[str, Path]:
-    """Adapters that have not been trained but move the model, of different ranks."""
+    """Random adapters of different ranks."""
     saved = {}
     for number in range(count):
-        torch.manual_seed(number)
         model = AutoModelForCausalLM.from_pretrained(spec.model_name_or_path, dtype=getattr(torch, spec.dtype))
-        tuned = get_peft_model(model.to(device), LoraConfig(r=4 * (number + 1), target_modules="all-linear"))
-        for name, weight in tuned.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.02)
-        saved[f"adapter-{number}"] = directory / f"adapter-{number}"
-        tuned.save_pretrained(saved[f"adapter-{number}"])
+        config = LoraConfig(r=4 * (number + 1), target_modules="all-linear")
+        name = f"adapter-{number}"
+        saved[name] = save_random_adapter(model.to(device), directory / name, config, seed=number, std=0.02)
     return saved
 
 

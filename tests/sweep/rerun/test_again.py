@@ -1,115 +1,17 @@
 """Running a recorded trial again, with a real model, trainer and scorer, in a run directory that no Optuna knows."""
 
 import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from rerun_place import LORA, PRUNED, ROWS, SEED_1, Place, find, write_rows
 from rich.console import Console
 
-from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep import cli
-from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.errors import DataError, InputError
 from sweep.openings import read_openings
-from sweep.protocol import PrepareData, RunTrial
-from sweep.rerun.again import COMPARISON, rerun
+from sweep.rerun.again import COMPARISON
 from sweep.rerun.comparison import Comparison, Row
 from sweep.rerun.show import comparison_table
-from sweep.spec import BudgetSpec, DataSpec, EvaluationSpec, MethodSpec, PeftSpec, StudySpec, TrainingSpec
-from sweep.store import RunDirectory, read_config, write_config, write_record, write_study
-from sweep.worker import TrialRunner
-
-ROWS = [{"prompt": f"{number} + 1 =", "completion": f" {number + 1}"} for number in range(40)]
-SETTINGS = {"num_train_epochs": 1, "effective_batch_size": 8, "learning_rate": 1e-3, "validations": 2, "max_length": 64}
-LORA, SEED_1, PRUNED = "search/lora/0000", "confirm/lora/seed-1", "search/full/0001"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A run directory of its own, beside its data."""
-
-    root: Path
-
-    @property
-    def run(self) -> RunDirectory:
-        return RunDirectory(self.root / "runs" / "toy")
-
-    def again(self, trial: str, **options: object) -> Comparison:
-        return rerun(self.run, trial, cache=self.root / "cache", **options)  # type: ignore[arg-type]
-
-    def edit(self, trial: str, file: str, change: Callable[[dict], object]) -> None:
-        path = self.run.path / trial / file
-        values = json.loads(path.read_text())
-        change(values)
-        path.write_text(json.dumps(values))
-
-
-def study(model: Path) -> StudySpec:
-    training = TrainingSpec(**SETTINGS)
-    own = (TaskSpec(task="own", generate=False),)
-    return StudySpec(
-        name="toy",
-        model=ModelSpec(model_name_or_path=str(model), dtype="float32"),
-        data=DataSpec(train="rows.jsonl", validation=0.2, test=0.2),
-        methods={
-            "lora": MethodSpec(kind="lora", peft=PeftSpec(lora_r=4, lora_dropout=0.1), training=training),
-            "full": MethodSpec(kind="full", training=training),
-        },
-        training=training,
-        evaluation=EvaluationSpec(search=own, confirm=own, scoring=ScoringSpec(batch_size=4), noise_floor=True),
-        budget=BudgetSpec(confirm_seeds=2),
-    )
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-@pytest.fixture(scope="module")
-def recorded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose trials were run as a worker runs them; tests copy it."""
-    place = Place(tmp_path_factory.mktemp("recorded"))
-    write_rows(place.root / "rows.jsonl", ROWS)
-    spec = study(tiny_model)
-    write_study(place.run, spec)
-    runner = TrialRunner(place.root / "cache")
-
-    def put(config: TrialConfig, *, prune: bool = False) -> None:
-        directory = place.run.directory_of(config)
-        data = PrepareData(
-            config.model, config.data, place.root, config.max_length, place.run.data, spec.seed, scoring=config.scoring
-        )
-        write_config(directory, config)
-        request = RunTrial(config, directory.path, data)
-        write_record(directory, runner.run(request, on_rung=lambda *_: prune, on_progress=lambda _: None))
-
-    for phase in ("baseline", "confirm"):
-        put(configure_baseline(spec, phase=phase, data_root=place.root))
-    put(configure(spec, "lora", {}, phase="search", number=0, seed=0, data_root=place.root))
-    put(configure(spec, "full", {}, phase="search", number=1, seed=0, data_root=place.root), prune=True)
-    for number in (1, 2):
-        put(configure(spec, "lora", {}, phase="confirm", number=number, seed=1000 + number, data_root=place.root))
-    return place.root
-
-
-@pytest.fixture
-def place(recorded: Path, tmp_path: Path) -> Place:
-    shutil.copytree(recorded, tmp_path / "here")
-    copy = Place(tmp_path / "here")
-    for path in copy.run.path.rglob("config.yaml"):
-        config = read_config(path).model_copy(update={"data_root": copy.root})
-        path.write_text(path.read_text().replace(str(recorded), str(copy.root)))
-        assert read_config(path) == config
-    for path in copy.run.path.rglob("record.json"):
-        path.write_text(path.read_text().replace(str(recorded), str(copy.root)))
-    return copy
-
-
-def find(comparison: Comparison, name: str) -> Row:
-    return next(row for row in comparison.rows if row.name == name)
 
 
 def test_a_trial_of_the_search_gives_what_was_recorded_and_leaves_its_record_alone(place: Place) -> None:
@@ -176,19 +78,8 @@ def test_a_score_that_was_raised_in_the_record_is_found_out(place: Place) -> Non
     assert find(comparison, "weights at the end").agreement == "same"
 
 
-def shift(place: Place, trial: str, by: float) -> None:
-    """Make a record, items and all, that is off by so many nats a token."""
-    (samples,) = (place.run.path / trial / "eval").glob("samples_own_*.jsonl")
-    lines = [json.loads(line) for line in samples.read_text().splitlines()]
-    for line in lines:
-        line["loss"][0] += by * line["loss"][1]
-    samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    total = sum(line["loss"][0] for line in lines) / sum(line["loss"][1] for line in lines)
-    place.edit(trial, "record.json", lambda record: record["evaluation"]["metrics"]["own/loss"].update(value=total))
-
-
 def test_a_score_that_was_raised_in_record_and_items_alike_is_found_out(place: Place) -> None:
-    shift(place, LORA, by=-0.5)
+    place.shift(LORA, by=-0.5)
 
     comparison = place.again(LORA)
 
@@ -196,55 +87,6 @@ def test_a_score_that_was_raised_in_record_and_items_alike_is_found_out(place: P
     assert find(comparison, "own/loss").why.startswith("+0.5, paired items allow ±")
     # The weights are the same, so rounding in training is not asked about.
     assert not [row for row in comparison.rows if row.name == "trained once more"]
-
-
-def other_weights(place: Place, trial: str) -> None:
-    place.edit(trial, "record.json", lambda record: record["training"].update(final_sha256="0" * 64))
-
-
-def test_what_rounding_in_training_makes_is_measured_by_packing_rows_otherwise(place: Place) -> None:
-    shift(place, LORA, by=1e-7)
-    other_weights(place, LORA)
-
-    without = place.again(LORA, repack=False)
-    comparison = place.again(LORA)
-
-    assert without.agreement == "differs"
-    assert comparison.agreement == "within noise"
-    assert find(comparison, "own/loss").why.endswith(
-        "which rounding in training makes, as its rows packed otherwise show"
-    )
-    once_more = find(comparison, "trained once more")
-    assert (once_more.now, once_more.agreement, once_more.decides) == ("2 rows a pass", "not compared", False)
-    written = place.run.reruns / "search-lora-0000-2" / "repacked"
-    assert read_config(written / "config.yaml").method_spec.training.micro_batch_size == 2  # type: ignore[union-attr]
-    assert json.loads((written / "record.json").read_text())["state"] == "COMPLETE"
-
-
-def test_more_than_rounding_makes_still_differs(place: Place) -> None:
-    shift(place, SEED_1, by=0.5)
-    other_weights(place, SEED_1)
-
-    comparison = place.again(SEED_1)
-
-    assert comparison.agreement == "differs"
-    assert "rounding in training makes ±" in find(comparison, "own/loss").why
-    # Both trainings were scored on the test split, and both are counted.
-    assert len(read_openings(place.run)) == 2
-
-
-def test_losses_of_a_pruned_trial_are_held_against_what_rounding_makes_of_them(place: Place) -> None:
-    other_weights(place, PRUNED)
-    steps = place.run.path / PRUNED / "steps.jsonl"
-    lines = [json.loads(line) for line in steps.read_text().splitlines()]
-    first = next(line for line in lines if "loss" in line)
-    first["loss"] += 0.5
-    steps.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-    why = find(place.again(PRUNED), "training loss").why
-
-    assert "from step 1 on, by at most 0.5; root mean square 0." in why
-    assert why.endswith("with its rows packed otherwise")
 
 
 def test_another_seed_starts_from_other_weights_and_reads_rows_in_another_order(place: Place) -> None:
