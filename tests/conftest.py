@@ -33,26 +33,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama of 64 dimensions with random weights, its tokenizer and chat template, as a directory."""
-    import torch
-    from toy_tokenizer import byte_tokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tiny_llama import save_tiny_llama
 
     directory = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = byte_tokenizer()
-    tokenizer.save_pretrained(directory)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
+    save_tiny_llama(directory)
     return directory

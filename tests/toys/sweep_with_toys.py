@@ -10,10 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from toy_runner import ToyRunner
+from sweep.interrupts import leaving_at_once
 
-import sweep.worker
-from sweep.cli import main
+with leaving_at_once():
+    from toy_runner import ToyRunner
+
+    import sweep.worker
+    from sweep.start import main
 
 
 def toy_runner(cache: Path) -> ToyRunner:
@@ -21,10 +24,11 @@ def toy_runner(cache: Path) -> ToyRunner:
 
 
 if __name__ == "__main__":
-    import sweep.search.mirror
-    import sweep.study.phases
+    with leaving_at_once():
+        import sweep.search.mirror
+        import sweep.study.phases
 
-    sweep.worker.TrialRunner = toy_runner
-    patience = float(os.environ.get("TOY_PATIENCE", "600"))
-    sweep.search.mirror.Storage = partial(sweep.search.mirror.Storage, patience_seconds=patience)
+        sweep.worker.TrialRunner = toy_runner
+        patience = float(os.environ.get("TOY_PATIENCE", "600"))
+        sweep.search.mirror.Storage = partial(sweep.search.mirror.Storage, patience_seconds=patience)
     sys.exit(main())

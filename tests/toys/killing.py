@@ -1,0 +1,292 @@
+"""A study that is killed at random moments and run again by the same command until it ends, and what that cost it."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from killed_contents import Contents, contents, differences, running
+from killed_workloads import Workload
+
+from sweep.store import RunDirectory
+
+ORPHAN_SECONDS = 30.0
+"""After which nothing of a run may live whose driver was killed."""
+STOP_SECONDS = 10.0
+"""In which a driver that is told to stop has saved and ended."""
+LIMIT_SECONDS = 400.0
+VICTIMS = ("driver", "driver", "worker", "group", "machine")
+SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+BROKEN = re.compile(r"Traceback|not a record that|malformed|cannot be understood|Fatal Python")
+COUNTS = (
+    "kills", "resumes", "repeated", "lost", "corrupt", "differences", "orphans", "slow stops", "running",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A study that ran through, and how long its parts took."""
+
+    contents: Contents
+    seconds: float
+    startup_seconds: float
+    """Until the first trial was handed out."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill."""
+
+    phase: str
+    victim: str
+    signal: str
+    seconds: float
+    """Since the start of the command."""
+
+
+@dataclass
+class Episode:
+    """What became of one study that was killed again and again."""
+
+    workload: str
+    seed: int
+    kills: list[Kill] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often, by phase and what."""
+    words: list[str] = field(default_factory=list)
+    """What is worth being looked at."""
+    seconds: float = 0.0
+
+    def note(self, phase: str, what: str, words: str, times: int = 1) -> None:
+        self.counts[phase, what] += times
+        if times:
+            self.words.append(f"{phase}: {what}: {words}")
+
+    def total(self, what: str) -> int:
+        return sum(count for (_, name), count in self.counts.items() if name == what)
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(self.total(what) for what in COUNTS if what not in {"kills", "resumes"})
+
+
+def phase_of(run: RunDirectory) -> str:
+    """What a study is busy with, by what lies on the disk."""
+    if not run.environment.exists():
+        return "start"
+    if not run.baseline.record.exists():
+        return "baseline"
+    if (run.report / "index.html").exists():
+        return "end"
+    confirming = list((run.path / "confirm").rglob("config.yaml"))
+    if not confirming:
+        return "search"
+    ended = all(path.with_name("record.json").exists() for path in confirming)
+    return "report" if ended and len(confirming) > 1 else "confirm"
+
+
+def marks(run: RunDirectory) -> int:
+    """Grows as a study gets on: files that are there, and times that a training state was saved."""
+    place = run.path
+    names = ("study.yaml", "environment.json", "optuna.db", "data", "report", "report/report.json", "tracking/lock")
+    wholes = sum((place / name).exists() for name in names) + (place.parent / "mlflow.db").exists()
+    return wholes + sum(1 for name in ("config.yaml", "record.json", "training-state*") for _ in place.rglob(name))
+
+
+def run_through(workload: Workload, place: Path, model: Path) -> Reference:
+    """Run a study without a kill. Raises RuntimeError with what it said where it fails."""
+    run = workload.lay_out(place, model)
+    began = time.monotonic()
+    process = workload.start(place, "reference")
+    startup = 0.0
+    while process.poll() is None:
+        if not startup and run.baseline.config.exists():
+            startup = time.monotonic() - began
+        if time.monotonic() - began > LIMIT_SECONDS:
+            process.kill()
+        time.sleep(0.02)
+    if process.returncode != 0:
+        raise RuntimeError(f"{workload.name} did not run through: {(place / 'said').read_text()[-3000:]}")
+    return Reference(contents(run, tolerance=workload.tolerance), time.monotonic() - began, startup)
+
+
+class Tormentor:
+    """Kills one study's command again and again, and watches what is left of it."""
+
+    def __init__(self, workload: Workload, reference: Reference, place: Path, model: Path, seed: int) -> None:
+        self._workload, self._reference, self._place = workload, reference, place
+        self._run = workload.lay_out(place, model)
+        self._random = random.Random(seed)  # noqa: S311 - a moment, not a secret
+        self._mark = uuid.uuid4().hex
+        self._left: list[tuple[psutil.Process, float, str]] = []
+        self.episode = Episode(workload.name, seed)
+
+    def torment(self, kills: int, until: float) -> Episode:
+        """Kill so often, or until a time on the monotonic clock; then let the study end, and look at it."""
+        began, phase, limit = time.monotonic(), "", time.monotonic() + LIMIT_SECONDS + kills * 60
+        while True:
+            kept = self._records()
+            if phase:
+                self.episode.counts[phase, "resumes"] += 1
+            wanted = len(self.episode.kills) < kills and time.monotonic() < until
+            process = self._workload.start(self._place, self._mark)
+            killed = self._kill_at_some_moment(process) if wanted else None
+            code = self._wait(process, killed, limit)
+            phase = killed.phase if killed else phase or "end"
+            self._judge(code, killed, phase)
+            again = [name for name, text in self._records().items() if name in kept and kept[name] != text]
+            self.episode.note(phase, "repeated", ", ".join(again), len(again))
+            if code == 0 or time.monotonic() > limit or (killed is None and not wanted):
+                break
+        self._look_at_the_end(code)
+        self.episode.seconds = time.monotonic() - began
+        return self.episode
+
+    def _kill_at_some_moment(self, process: "subprocess.Popen[bytes]") -> Kill | None:
+        """Wait for a moment and kill; nothing where the command ended before."""
+        began, draw = time.monotonic(), self._random
+        if draw.random() < 0.35:
+            moment, wanted, later = draw.uniform(0.5, self._reference.startup_seconds), 0, 0.0
+        else:
+            trials = max(1, len(self._reference.contents["trials"]))
+            unit = (self._reference.seconds - self._reference.startup_seconds) / trials
+            moment, wanted, later = 0.0, marks(self._run) + draw.randint(1, 5), draw.uniform(0, unit)
+        while process.poll() is None:
+            waited = time.monotonic() - began
+            if waited >= moment and marks(self._run) >= wanted:
+                time.sleep(later)
+                break
+            if waited > 3 * self._reference.seconds + LIMIT_SECONDS:
+                break
+            time.sleep(0.02)
+        return self._kill(process, began) if process.poll() is None else None
+
+    def _kill(self, process: "subprocess.Popen[bytes]", began: float) -> Kill | None:
+        victim, name = self._random.choice(VICTIMS), self._random.choice(tuple(SIGNALS))
+        phase = phase_of(self._run)
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            driver = psutil.Process(process.pid)
+            family = driver.children(recursive=True)
+            worker = next((one for one in family if _is_worker(one)), None)
+            if victim == "worker" and worker is None:
+                victim = "driver"
+            if victim in {"worker", "machine"} and name == "SIGINT":
+                # A worker is deaf to it, because a terminal sends it to everybody.
+                name = "SIGKILL"
+            if victim == "worker" and worker is not None:
+                worker.send_signal(SIGNALS[name])
+            elif victim == "driver":
+                process.send_signal(SIGNALS[name])
+            elif victim == "group":
+                os.killpg(process.pid, SIGNALS[name])
+            else:
+                for one in (driver, *family):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.send_signal(SIGNALS[name])
+            if victim != "worker":
+                self._left += [(one, time.monotonic(), phase) for one in family]
+            kill = Kill(phase, victim, name, round(time.monotonic() - began, 3))
+            self.episode.kills.append(kill)
+            self.episode.counts[phase, "kills"] += 1
+            return kill
+        return None
+
+    def _wait(self, process: "subprocess.Popen[bytes]", killed: Kill | None, limit: float) -> int:
+        began, warned = time.monotonic(), killed is None or killed.victim == "worker"
+        while process.poll() is None:
+            self._watch_orphans()
+            if not warned and time.monotonic() - began > STOP_SECONDS:
+                warned = True
+                self.episode.note(killed.phase if killed else "", "slow stops", f"{killed}")
+            if time.monotonic() > limit:
+                self.episode.note("end", "corrupt", "it did not end, and was ended")
+                process.kill()
+            time.sleep(0.02)
+        return process.returncode
+
+    def _judge(self, code: int, killed: Kill | None, phase: str) -> None:
+        """Whether the command ended as it should have, and said nothing that it should not."""
+        said = self._place / "said"
+        text = said.read_text("utf-8", errors="replace")
+        said.replace(self._place / f"said-{len(self.episode.kills)}-{time.monotonic_ns()}")
+        expected = {0}
+        if killed is not None and killed.victim != "worker":
+            number = SIGNALS[killed.signal]
+            expected |= {-number} if number == signal.SIGKILL else {130}
+            # Python itself, before a line of ours is read.
+            expected |= {-number} if killed.seconds < 1 else set()
+        if code not in expected:
+            self.episode.note(phase, "corrupt", f"exit code {code} after {killed}: {text[-600:]}")
+        elif BROKEN.search(text):
+            self.episode.note(phase, "corrupt", f"after {killed}: {text[-1500:]}")
+
+    def _watch_orphans(self) -> None:
+        still = []
+        for one, since, phase in self._left:
+            if not is_alive(one):
+                continue
+            if time.monotonic() - since > ORPHAN_SECONDS:
+                self.episode.note(phase, "orphans", _name(one))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            else:
+                still.append((one, since, phase))
+        self._left = still
+
+    def _look_at_the_end(self, code: int) -> None:
+        while self._left:
+            self._watch_orphans()
+            time.sleep(0.1)
+        for one in _marked(self._mark):
+            # A worker of a driver that ended by itself is given no time at all.
+            self.episode.note("end", "orphans", _name(one))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        if code != 0:
+            return
+        tolerance = self._workload.tolerance
+        found, expected = contents(self._run, tolerance=tolerance), self._reference.contents
+        lost = expected["trials"].keys() - found["trials"].keys()
+        self.episode.note("end", "lost", ", ".join(sorted(lost)), len(lost))
+        others = list(differences(expected, found, tolerance=tolerance))
+        self.episode.note("end", "differences", "; ".join(others[:5]), len(others))
+        self.episode.note("end", "running", "in Optuna", running(self._run))
+
+    def _records(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in self._run.path.rglob("record.json")}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs: one that nobody has asked about since it ended does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "spawn_main" in " ".join(process.cmdline())
+    return False
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())[-120:]
+    return "gone by now"
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get("KILLED_STUDY") == mark and is_alive(process):
+                yield process
