@@ -144,7 +144,7 @@ def main() -> int:
     """Serve the driver at the other end of standard input until it has finished or gone."""
     answers, sys.stdout = sys.stdout, sys.stderr
     say = _speaker(answers)
-    lines: queue.Queue[str | None] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     greeting = json.loads(sys.stdin.readline())
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     run = RunDirectory(Path(greeting["run"]))
@@ -196,7 +196,7 @@ def _settle(credentials: dict[str, str], request_seconds: int, retries: int) -> 
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-def _serve(courier: Courier, lines: "queue.Queue[str | None]", say: Say) -> None:
+def _serve(courier: Courier, lines: "queue.Queue[str]", say: Say) -> None:
     finish: str | None = None
     while finish is None:
         courier.deliver()
@@ -204,18 +204,17 @@ def _serve(courier: Courier, lines: "queue.Queue[str | None]", say: Say) -> None
         waiting = [lines.get()]
         while not lines.empty():
             waiting.append(lines.get())
-        messages = [json.loads(line) for line in waiting if line is not None]
+        messages = [json.loads(line) for line in waiting]
         finish = next((message["finish"] for message in messages if "finish" in message), None)
-        if finish is None and None in waiting:
-            return
     courier.finish(finish)
     say({"owed": courier.owed_keys()})
 
 
-def _listen(lines: "queue.Queue[str | None]") -> None:
+def _listen(lines: "queue.Queue[str]") -> None:
     for line in sys.stdin:
         lines.put(line)
-    lines.put(None)
+    # The driver is gone, and may be started again at any moment: whoever is told what then is up to the next delivery.
+    os._exit(0)
 
 
 def _speaker(stream: TextIO) -> Say:

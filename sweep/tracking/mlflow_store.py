@@ -5,7 +5,9 @@ value again, and metric points that are there already are left alone. A value th
 left out; anything else that goes wrong is raised for the caller to try again later.
 """
 
+import fcntl
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +17,9 @@ from typing import TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import make_url
 
 from sweep.tracking.payload import Artifact, DataSet, Payload
 
@@ -136,8 +141,30 @@ class MlflowStore:
 
 
 def connect(uri: str, *, artifact_root: Path | None) -> MlflowStore:
-    """Connect to a tracking server or database; nothing is sent yet."""
+    """Connect to a tracking server or database; nothing is sent yet. A database in a file is made where it is not."""
+    file = make_url(uri).database if uri.startswith("sqlite:") else None
+    if file and not Path(file).exists():
+        make_database(Path(file))
     return MlflowStore(MlflowClient(tracking_uri=uri), artifact_root)
+
+
+def make_database(path: Path) -> None:
+    """Make an empty MLflow database under another name, then give it its own: no kill leaves half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Two studies beside each other may both be the first; the lock ends with its process.
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        for half_made in path.parent.glob(f"{new.name}*"):
+            half_made.unlink()
+        store = SqlAlchemyStore(f"sqlite:///{new}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+        store.engine.dispose()
+        new.rename(path)
+    finally:
+        os.close(directory)
 
 
 def _is_about_the_value(error: MlflowException) -> bool:

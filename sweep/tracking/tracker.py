@@ -33,6 +33,8 @@ class Patience:
     """Times a request is repeated."""
     finish_seconds: float = 20.0
     """For everything that is left when the study ends."""
+    stop_seconds: float = 2.0
+    """The same where the study was told to stop: all that is saved is sent by the next run."""
 
 
 class Tracker:
@@ -90,7 +92,8 @@ class Tracker:
         self._process = None
         self._send({"finish": status}, process)
         try:
-            process.wait(self._patience.finish_seconds)
+            patience = self._patience
+            process.wait(patience.stop_seconds if status == "KILLED" else patience.finish_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
