@@ -28,6 +28,7 @@ from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.compare_command import compare
 from sweep.config import Split
 from sweep.errors import InputError, RunError
+from sweep.interrupts import INTERRUPTED, leaving_at_once
 from sweep.live import study_display
 from sweep.options import (
     CacheOption,
@@ -98,21 +99,24 @@ def run(
     devices: DevicesOption = None,
 ) -> None:
     """Run the whole study, or go on where it stopped."""
-    spec = api.load_study(study, overrides or ())
-    try:
-        with study_display(spec, console) as on_event:
-            finished = api.run_study(
-                spec,
-                data_root=study.parent,
-                runs=runs,
-                cache=cache or default_cache(),
-                devices=device_names(devices),
-                on_event=on_event,
-            )
-    except KeyboardInterrupt:
-        again = shlex.join(["sweep", *(masked(argument) for argument in sys.argv[1:])])
-        complaints.print(f"Interrupted. Everything that ended is saved; go on with: {again}")
-        raise
+    again = shlex.join(["sweep", *(masked(argument) for argument in sys.argv[1:])])
+    interrupted = f"Interrupted. Everything that ended is saved; go on with: {again}"
+    # Until the study itself listens there is nothing to save, and imports that take seconds.
+    with leaving_at_once(interrupted):
+        spec = api.load_study(study, overrides or ())
+        try:
+            with study_display(spec, console) as on_event:
+                finished = api.run_study(
+                    spec,
+                    data_root=study.parent,
+                    runs=runs,
+                    cache=cache or default_cache(),
+                    devices=device_names(devices),
+                    on_event=on_event,
+                )
+        except KeyboardInterrupt:
+            complaints.print(interrupted)
+            raise
     console.print(display.outcome_table(finished.baseline, finished.finalists))
     where = finished.directory.path
     console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
@@ -272,5 +276,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complaints.print(hide_passwords(str(error)), markup=False)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return INTERRUPTED
     return code if isinstance(code, int) else 0

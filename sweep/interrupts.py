@@ -1,0 +1,70 @@
+"""What Ctrl-C and SIGTERM mean to a command: nothing is lost, and the command ends soon.
+
+While there is nothing to save, as when libraries are imported, the process ends at once: an exception that is raised in
+the middle of an import is taken for a broken library by some. While a study runs, the first one saves and ends; the
+second does not wait.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit code of what was interrupted, with everything saved."""
+ENDING = (signal.SIGINT, signal.SIGTERM)
+STDERR = 2
+SHOW_CURSOR = "\x1b[?25h"
+"""A live display hides it."""
+
+
+@contextmanager
+def leaving_at_once(said: str = "Interrupted.") -> Iterator[None]:
+    """While the block runs, a signal ends the process with one line: there is nothing to save."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        _leave(said)
+
+    with _handled_by(leave):
+        yield
+
+
+@contextmanager
+def saving_first() -> Iterator[None]:
+    """While the block runs, the first signal raises KeyboardInterrupt, and the second ends the process at once."""
+    asked = threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            _leave("Interrupted again: ended without waiting.")
+        asked.set()
+        raise KeyboardInterrupt
+
+    with _handled_by(interrupt):
+        yield
+
+
+def _leave(said: str) -> None:
+    # Streams are left alone: one of them may be in the middle of a line, its lock held.
+    with contextlib.suppress(OSError):
+        os.write(STDERR, f"{SHOW_CURSOR if os.isatty(STDERR) else ''}\n{said}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Only a main thread can choose; elsewhere the signals keep their meaning."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A shell that starts a command in the background has it ignore Ctrl-C, which is meant for others.
+    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
