@@ -23,6 +23,7 @@ from sweep.budget import trials_left
 from sweep.config import TrialConfig, configure, configure_baseline
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
+from sweep.interrupts import saving_first
 from sweep.plan.devices import largest
 from sweep.plan.fit import refusal
 from sweep.pool.local import LocalPool
@@ -37,8 +38,9 @@ from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 from sweep.study.company import Company
 from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
-from sweep.study.ending import terminable, tracked
-from sweep.study.resume import admit, admit_data, locked
+from sweep.study.ending import tracked
+from sweep.study.lease import leased
+from sweep.study.resume import admit, admit_data
 from sweep.study.sources import ListSource, SearchSource
 from sweep.worker import TrialRunner
 
@@ -76,7 +78,7 @@ def run_study(  # noqa: PLR0913
     the storage stays away, and KeyboardInterrupt on Ctrl-C or SIGTERM; what ended before is kept each time.
     """
     run = RunDirectory(run.path.resolve())
-    with locked(run), terminable():
+    with leased(run), saving_first():
         space.check(spec)
         admit(run, spec)
         run.forget_states()

@@ -1,10 +1,7 @@
-"""May this driver go on with this run directory? One driver at a time, the same study, the same data."""
+"""May this driver go on with this run directory? The same study, the same data."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from sweep.errors import RunDirectoryError
 from sweep.spec import StudySpec
@@ -29,26 +26,6 @@ MAY_CHANGE = (
     "report.within.",
 )
 """Beginnings of keys that decide nothing about any trial or verdict."""
-
-
-@contextmanager
-def locked(run: RunDirectory) -> Iterator[None]:
-    """Hold the run directory for this process. Raises RunDirectoryError where another one has it."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    with (run.path / ".lock").open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            raise RunDirectoryError(
-                f"{run.path}: in use by another `sweep run` (process {holder}). Wait for it, or end it first."
-            ) from error
-        # The kernel lets go of the lock when the process ends, however it ends; the number is for the message only.
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
-        yield
 
 
 def admit(run: RunDirectory, spec: StudySpec) -> None:

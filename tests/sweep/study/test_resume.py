@@ -15,7 +15,8 @@ from lab import Lab, name_of, random_study
 from toy_runner import RATE, toy_study
 
 from sweep.errors import RunDirectoryError, TaskError
-from sweep.study.resume import differences, locked
+from sweep.study.lease import leased
+from sweep.study.resume import differences
 
 SCRIPT = Path(__file__).parents[2] / "toys" / "run_toy_study.py"
 
@@ -80,7 +81,7 @@ def test_changed_data_are_refused_by_split(lab: Lab) -> None:
 
 def test_a_second_driver_is_refused_with_the_firsts_number(lab: Lab) -> None:
     with (
-        locked(lab.run),
+        leased(lab.run),
         pytest.raises(RunDirectoryError, match=rf"in use by another `sweep run` \(process {os.getpid()}\)"),
     ):
         lab.start(random_study())
