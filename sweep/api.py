@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from evals.result import EvalResult
 from evals.spec import OUR_TASKS, ModelSpec, OwnDataSpec, QuantizationSpec, ScoringSpec, TaskSpec
 from evals.tasks.names import known_tasks, refuse_unknown
+from sweep import disk
 from sweep.connections import connection_problems, connections
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
@@ -198,7 +199,8 @@ def run_study(  # noqa: PLR0913
         else None,
         storage=Storage(reached.storage) if reached.storage else None,
     )
-    build_report(directory)
+    with disk.named(directory.path):
+        build_report(directory)
     return Run(directory)
 
 

@@ -11,11 +11,15 @@ from pydantic import Field
 from evals.result import EvalResult
 from evals.spec import Spec
 from sweep.config import TrialConfig
+from sweep.disk import trouble
 from sweep.environment import describe
 from sweep.errors import TrialError
 from sweep.models import is_out_of_memory
 from sweep.record import DeviceUse, Failure, FailureKind, Memory, Sharing, State, TrainingResult, TrialRecord
 from sweep.store import TrialDirectory, trained_tokens
+
+RESUMABLE = frozenset({"interrupted", "disk"})
+"""Ends that are none: the trial goes on from its saved state once it is handed out again."""
 
 
 class Account(Spec):
@@ -118,7 +122,7 @@ class Course:
         self.state, self.failure = "FAIL", failure_of(error)
         # A traceback holds every frame it passed, and with them the model.
         traceback.clear_frames(error.__traceback__)
-        if self.failure.kind != "interrupted" or not directory.training_state.exists():
+        if self.failure.kind not in RESUMABLE or not directory.training_state.exists():
             forget_checkpoint(directory)
 
     def record(
@@ -167,6 +171,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure.model_validate({"kind": error.kind, "message": str(error)})
         case KeyboardInterrupt():
             return Failure(kind="interrupted", message="The trial was interrupted.")
+        case _ if (reason := trouble(error)) is not None:
+            return Failure(kind="disk", message=reason)
         case _ if is_out_of_memory(error):
             kind = "out_of_memory"
     lines = str(error).strip().splitlines()

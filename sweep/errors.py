@@ -9,6 +9,7 @@ RunError
 ├── WorkerDiedError        a worker process ended without an answer
 ├── TrialError             a trial ended early; `kind` says as what
 ├── StudyFailedError       no method reached a result
+├── DiskError              the run directory's disk is full, read-only or gone
 └── StorageLostError       Optuna's storage stayed away, or came back without what it knew
 """
 
@@ -20,6 +21,7 @@ from evals.errors import InputError, ModelError, RunError, TaskError, ToolError
 
 __all__ = [
     "DataError",
+    "DiskError",
     "InputError",
     "MachineError",
     "ModelError",
@@ -75,6 +77,10 @@ class WorkerDiedError(RunError):
 
 class StudyFailedError(RunError):
     """A study ended without a result for any method."""
+
+
+class DiskError(RunError):
+    """The run directory cannot be written any more; what ended is on disk, and the study can be gone on with."""
 
 
 class StorageLostError(RunError):

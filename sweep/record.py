@@ -11,7 +11,9 @@ from evals.spec import Spec
 from sweep.config import TrialConfig
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
-FailureKind = Literal["out_of_memory", "diverged", "deadline", "interrupted", "infeasible", "worker_died", "error"]
+FailureKind = Literal[
+    "out_of_memory", "diverged", "deadline", "interrupted", "infeasible", "worker_died", "disk", "error"
+]
 
 
 class Failure(Spec):

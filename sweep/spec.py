@@ -260,6 +260,8 @@ class StudySpec(Spec):
     there are as many as pay and fit. A trial's result is the same up to rounding."""
     save_seconds: float | None = Field(600.0, ge=0)
     """Seconds between saves of a running trial, from which it goes on after an interruption; null saves none."""
+    silence_seconds: float | None = Field(3600.0, gt=0)
+    """Seconds without a sign of life after which a worker is ended and its trials are run again; null waits forever."""
     storage: Address | None = Field(None, repr=False)
     """Database for Optuna, as `postgresql://me:${PASSWORD}@host/db`; without it, `optuna.db` in the run directory."""
     tracking: TrackingSpec = TrackingSpec()

@@ -14,13 +14,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from sweep.config import TrialConfig
 from sweep.errors import RunDirectoryError
@@ -29,6 +30,8 @@ from sweep.spec import StudySpec
 
 WIDTH = 2**20
 """Columns of a file that programs write: no text is broken over lines."""
+LONGEST_REASON = 200
+"""Characters that are shown of a library's complaint."""
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 """Text that no version of YAML takes for anything else, but for these:"""
 WORDS_OF_OLD = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -169,8 +172,22 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path}: no study.yaml here, so this is not a run directory.")
         try:
             return StudySpec.model_validate(YAML(typ="safe", pure=True).load(self.study_file.read_text("utf-8")))
-        except ValidationError as error:
-            raise RunDirectoryError(f"{self.study_file}: not a study that this version wrote: {error}.") from error
+        except (ValidationError, YAMLError, ValueError) as error:
+            raise RunDirectoryError(
+                f"{self.study_file}: damaged, or not a study that this version wrote: {_briefly(error)}."
+            ) from error
+
+    def read_environment(self) -> Mapping[str, Any]:
+        """Versions, hardware and data fingerprints. Raises RunDirectoryError where the file is damaged."""
+        try:
+            value = json.loads(self.environment.read_text("utf-8"))
+            data = {**value["data"], "sha256": dict(value["data"]["sha256"])}
+            return {"environment": dict(value["environment"]), "data": data}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{self.environment}: damaged ({_briefly(error)}). Without it nobody knows whether the data are those "
+                "that the study began with: bring it back from a copy, or give the study another name."
+            ) from error
 
 
 def trained_tokens(directory: TrialDirectory) -> int:
@@ -190,7 +207,10 @@ def read_record(path: Path) -> TrialRecord:
     try:
         return TrialRecord.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError) as error:
-        raise RunDirectoryError(f"{path}: not a record that this version can read: {error}.") from error
+        raise RunDirectoryError(
+            f"{path}: damaged, or not a record that this version can read ({_briefly(error)}). Bring it back from a "
+            "copy, or remove it with the run's optuna.db to have that trial run again."
+        ) from error
 
 
 def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
@@ -205,8 +225,13 @@ def write_config(directory: TrialDirectory, config: TrialConfig) -> None:
 
 
 def read_config(path: Path) -> TrialConfig:
-    """Read a config that `write_config` wrote."""
-    return TrialConfig.model_validate(YAML(typ="safe", pure=True).load(path.read_text("utf-8")))
+    """Read a config that `write_config` wrote. Raises RunDirectoryError where it is damaged."""
+    try:
+        return TrialConfig.model_validate(YAML(typ="safe", pure=True).load(path.read_text("utf-8")))
+    except (ValidationError, YAMLError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{path}: damaged, or not a config that this version can read ({_briefly(error)})."
+        ) from error
 
 
 def write_study(run: RunDirectory, spec: StudySpec) -> None:
@@ -249,6 +274,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _briefly(error: Exception) -> str:
+    """What is wrong with a file, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return " ".join(str(error).split())[:LONGEST_REASON]
 
 
 def _records(paths: Iterator[Path] | list[Path]) -> Iterator[TrialRecord]:

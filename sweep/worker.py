@@ -16,7 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.errors import InputError
+from sweep.disk import trouble
+from sweep.errors import DiskError, InputError
 from sweep.piped import PipedFloor, ask
 from sweep.progress import Progress
 from sweep.protocol import (
@@ -277,6 +278,8 @@ def answer(
     except InputError as error:
         return Refused(type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
+        if (reason := trouble(error)) is not None:
+            return Refused(DiskError.__name__, reason)
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 

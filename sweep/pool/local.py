@@ -41,12 +41,13 @@ class LocalPool:
         grace_seconds: float = 60.0,
         stop_seconds: float = 8.0,
         spare_bytes: int = 4 * 10**9,
+        silence_seconds: float | None = None,
     ) -> None:
         """`build_runner` is pickled and called in each worker; `logs` gets a file for each.
 
         `devices` are values of CUDA_VISIBLE_DEVICES, None for whatever the driver has. A worker is ended
-        `grace_seconds` after its job's deadline, and replaced between jobs once it has grown by half of what it held
-        at first and `spare_bytes`.
+        `grace_seconds` after its job's deadline, or after `silence_seconds` without a word, and replaced
+        between jobs once it has grown by half of what it held at first and `spare_bytes`.
         """
         self._build_runner = build_runner
         self._logs = logs
@@ -54,6 +55,7 @@ class LocalPool:
         self._grace_seconds = grace_seconds
         self._stop_seconds = stop_seconds
         self._spare_bytes = spare_bytes
+        self._silence_seconds = silence_seconds
         self._workers: list[Worker | None] = [None for _ in self._devices]
         self._jobs = 0
         self._listened = time.monotonic()
@@ -93,8 +95,9 @@ class LocalPool:
     def _excuse(self, seconds: float) -> None:
         """Give workers the time back in which nobody listened, as when the driver waited for a database."""
         for worker in self._workers:
-            if worker is not None and worker.expires is not None:
-                worker.expires += seconds
+            if worker is not None:
+                worker.heard += seconds
+                worker.expires = None if worker.expires is None else worker.expires + seconds
 
     def _listen(self, until: float) -> list[Report]:
         while True:
@@ -148,6 +151,7 @@ class LocalPool:
         jobs = range(self._jobs + 1, self._jobs + count + 1)
         self._jobs += count
         worker.jobs.extend(jobs)
+        worker.heard = time.monotonic()
         if count:
             worker.deadline_seconds = None if deadline_seconds is None else deadline_seconds + self._grace_seconds
             start_clock(worker)
@@ -192,6 +196,7 @@ class LocalPool:
         try:
             while worker.is_busy and worker.requests.poll():
                 reports += read(worker, worker.requests.recv())
+                worker.heard = time.monotonic()
         except (EOFError, OSError):
             worker.process.join(LOOK_SECONDS)
             return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
@@ -202,6 +207,9 @@ class LocalPool:
         if worker.expires is not None and time.monotonic() > worker.expires:
             late = f"The trial ran {self._grace_seconds:.0f} s past its deadline without ending, so it was ended."
             return [*reports, *self._bury(worker, Died("deadline", late))]
+        if self._silence_seconds is not None and time.monotonic() > worker.heard + self._silence_seconds:
+            hung = f"The worker process gave no sign of life for {self._silence_seconds:.0f} s, so it was ended."
+            return [*reports, *self._bury(worker, Died("worker_died", hung))]
         return reports
 
     def _bury(self, worker: Worker, death: Died) -> list[Report]:

@@ -37,6 +37,8 @@ class Worker:
     """Wall time that the latest job may take, grace included."""
     expires: float | None = None
     """When it will have taken that, on the monotonic clock."""
+    heard: float = field(default_factory=time.monotonic)
+    """When it last said something or was given something to do, on the monotonic clock."""
     answered: int = 0
     """Requests that it has answered."""
     settled_bytes: int = 0

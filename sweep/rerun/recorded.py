@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.config import TrialConfig
-from sweep.errors import InputError, RunDirectoryError
+from sweep.errors import InputError
 from sweep.record import TrialRecord
 from sweep.store import RunDirectory, TrialDirectory, read_config
 from sweep.study.resume import flat
@@ -50,11 +50,7 @@ def find_trial(run: RunDirectory, name: str) -> Recorded:
     if record.reused_from is not None:
         again = run.search_trial(record.config.method or "", record.reused_from).path.relative_to(run.path)
         raise InputError(f"{name}: this config was not run but copied from another trial. Name {again.as_posix()}.")
-    try:
-        config = read_config(directory.config)
-    except ValueError as error:
-        raise RunDirectoryError(f"{directory.config}: not a config that this version can read: {error}.") from error
-    return Recorded(directory.path.relative_to(root).as_posix(), directory, config, record)
+    return Recorded(directory.path.relative_to(root).as_posix(), directory, read_config(directory.config), record)
 
 
 def next_directory(run: RunDirectory, slug: str) -> Path:

@@ -5,7 +5,8 @@ in the ledger from records; Optuna only proposes and prunes. A config that canno
 without being run, and costs nothing either.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from sweep import space
 from sweep.config import TrialConfig, configure
-from sweep.errors import InputError
+from sweep.errors import InputError, RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.search.ledger import Ledger
 from sweep.search.mirror import OptunaMirror
@@ -192,5 +193,11 @@ class MethodSearch:
 def _configs_on_disk(run: RunDirectory, method: str, known: Mapping[int, TrialConfig]) -> dict[int, TrialConfig]:
     parent = run.search_trial(method, 0).path.parent
     # Whoever has a record is known by it: reading YAML takes longer than all else of a resumption.
-    configs = (read_config(path) for path in parent.glob("*/config.yaml") if int(path.parent.name) not in known)
-    return {**known, **{config.number: config for config in configs}}
+    paths = (path for path in parent.glob("*/config.yaml") if int(path.parent.name) not in known)
+    return {**known, **{config.number: config for path in paths for config in _readable(path)}}
+
+
+def _readable(path: Path) -> Iterator[TrialConfig]:
+    """A config, unless it is damaged: it is of a trial that has not ended, whose params Optuna knows too."""
+    with contextlib.suppress(RunDirectoryError):
+        yield read_config(path)

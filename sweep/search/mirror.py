@@ -5,9 +5,12 @@ keep their numbers, because a number is also the name of a directory. What is as
 storage is a copy in turn.
 """
 
+import itertools
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -69,6 +72,31 @@ def open_storage(
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError, InputError, OptunaError) as error:
         raise refused(error, url, key="storage") from error
+
+
+def set_damaged_aside(path: Path) -> Path | None:
+    """Give a database file that SQLite finds damaged another name, under which it is kept; gives that name.
+
+    Nothing is lost by it: a new one is filled from the records.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            found = database.execute("PRAGMA quick_check(1)").fetchone()
+            if found == ("ok",):
+                return None
+    except sqlite3.OperationalError:
+        # A disk that cannot be read, or a lock: whoever opens the database next says so.
+        return None
+    except sqlite3.DatabaseError:
+        pass
+    number = next(number for number in itertools.count(1) if not _damaged(path, number).exists())
+    return path.rename(_damaged(path, number))
+
+
+def _damaged(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.damaged-{number}")
 
 
 class OptunaMirror:

@@ -4,13 +4,15 @@ The order in which an outcome becomes known is decided here, once: the record is
 it Optuna) is told, then tracking, then whoever watches. A driver killed between two of these finds out from the record.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
 from sweep.config import TrialConfig
-from sweep.errors import StorageLostError
+from sweep.disk import Place, disk_error
+from sweep.errors import DiskError, StorageLostError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
 from sweep.openings import note_test_opening
 from sweep.protocol import (
@@ -34,6 +36,8 @@ from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
 from sweep.study.running import RunningTrial, deadline_of, error_of, saved_at
 
 WAIT_SECONDS = 60.0
+FUTILE_DEATHS = 2
+"""Workers in a row that a trial gets no further in before they die, after which it is the trial's fault."""
 INTERRUPTIONS = 3
 """Times a trial is started again after its worker was interrupted, before that counts as its end."""
 
@@ -105,22 +109,29 @@ class Dispatcher:
         self._groups: dict[int, TrialConfig] = {}
         self._bereaved: set[Path] = set()
         self._saved_at: dict[Path, int | None] = {}
+        self._futile: dict[Path, int] = {}
+        self._place = Place(run.path)
         self._unheard: deque[Report] = deque()
 
     def prepare(self, request: PrepareData) -> Prepared:
         """Have a worker prepare the data. Raises the worker's InputError, or RunError where that failed."""
         self._pool.submit(request)
+        deaths = 0
         while True:
             for report in self._pool.wait(WAIT_SECONDS):
                 if isinstance(report.message, Prepared):
                     return report.message
-                raise error_of(report.message)
+                deaths += isinstance(report.message, Died)
+                if not isinstance(report.message, Died) or deaths == FUTILE_DEATHS:
+                    raise error_of(report.message, self._run.path)
+                self._on_event(Notice(f"The data are prepared once more: {report.message.message}"))
+                self._pool.submit(request)
 
     def run(self, source: TrialSource) -> None:
         """Run all that the source gives. Raises InputError where a worker finds the user's input unusable."""
         try:
             self._run_all(source)
-        except StorageLostError:
+        except (StorageLostError, DiskError):
             self._save_ended(source)
             raise
 
@@ -139,7 +150,9 @@ class Dispatcher:
         """Write the records of trials that ended while nobody listened; the next run tells of them."""
         for report in (*self._unheard, *self._pool.wait(0)):
             if isinstance(report.message, Finished) and report.message.record.failure is None:
-                write_record(self._run.directory_of(report.message.record.config), source.judge(report.message.record))
+                directory = self._run.directory_of(report.message.record.config)
+                with contextlib.suppress(OSError):  # Where there is no room for it, the trial is run again.
+                    write_record(directory, source.judge(report.message.record))
 
     def _next(
         self, source: TrialSource, beside: TrialConfig | None = None, *, refill: bool = False
@@ -190,6 +203,7 @@ class Dispatcher:
             self._note_start(new, one, seats)
 
     def _hand_out(self, config: TrialConfig) -> RunTrial:
+        self._place.refuse_gone()
         directory = self._run.directory_of(config)
         directory.clear()
         self._saved_at[directory.path] = saved_at(directory)
@@ -226,23 +240,29 @@ class Dispatcher:
                 self._bereaved.add(self._run.directory_of(trial.config).path)
                 self._on_event(Notice(f"{trial.name} is started again, by itself: {text}"))
                 source.put_back(trial.config)
-            case Died("worker_died", text) if self._got_further(trial):
+            case Died("worker_died", text) if self._may_be_luck(trial):
                 del self._running[job]
-                self._on_event(Notice(f"{trial.name} goes on from its last training state: {text}"))
+                saved = saved_at(trial.directory)
+                again = "is started again" if saved is None else "goes on from its last training state"
+                self._on_event(Notice(f"{trial.name} {again}: {text}"))
                 source.put_back(trial.config)
             case Died(kind, text):
                 del self._running[job]
                 self._settle(source, trial.failed(kind, text))
             case _:
-                raise error_of(message)
+                raise error_of(message, self._run.path)
 
-    def _got_further(self, trial: RunningTrial) -> bool:
-        """Whether a trial has saved a state since it started: then its worker's death need not come again at once."""
-        directory = self._run.directory_of(trial.config)
-        found = saved_at(directory)
-        return found is not None and found != self._saved_at[directory.path]
+    def _may_be_luck(self, trial: RunningTrial) -> bool:
+        """Whether a worker's death need not come again: the first in a row since the trial last saved a state."""
+        path, found = trial.directory.path, saved_at(trial.directory)
+        got_further = found is not None and found != self._saved_at[path]
+        self._futile[path] = 0 if got_further else self._futile.get(path, 0) + 1
+        return self._futile[path] < FUTILE_DEATHS
 
     def _end(self, source: TrialSource, record: TrialRecord) -> None:
+        if record.failure is not None and record.failure.kind == "disk":
+            # It says nothing about the trial, which the next run of the study goes on with.
+            raise disk_error(self._run.path, record.failure.message)
         if record.failure is None or record.failure.kind != "interrupted":
             self._settle(source, source.judge(record))
             return
@@ -255,6 +275,7 @@ class Dispatcher:
             self._settle(source, record)
 
     def _settle(self, source: TrialSource, record: TrialRecord) -> None:
+        self._place.refuse_gone()
         directory = self._run.directory_of(record.config)
         write_record(directory, record)
         source.take(record)

@@ -21,6 +21,7 @@ from evals.models.source import local_model
 from sweep import space
 from sweep.budget import trials_left
 from sweep.config import TrialConfig, configure, configure_baseline
+from sweep.disk import named
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
 from sweep.interrupts import saving_first
@@ -31,7 +32,7 @@ from sweep.protocol import PrepareData, Runner
 from sweep.record import TrialRecord
 from sweep.rungs import schedule_notes
 from sweep.search.method_search import MethodSearch
-from sweep.search.mirror import Storage
+from sweep.search.mirror import Storage, set_damaged_aside
 from sweep.selection import tasks_of
 from sweep.shape import Facts
 from sweep.spec import StudySpec
@@ -78,10 +79,12 @@ def run_study(  # noqa: PLR0913
     the storage stays away, and KeyboardInterrupt on Ctrl-C or SIGTERM; what ended before is kept each time.
     """
     run = RunDirectory(run.path.resolve())
-    with leased(run), saving_first():
+    with named(run.path), leased(run), saving_first():
         space.check(spec)
         admit(run, spec)
         run.forget_states()
+        if storage is None and spec.storage is None and (aside := set_damaged_aside(run.optuna_db)) is not None:
+            on_event(Notice(f"optuna.db was damaged; it is kept as {aside.name}, and built anew from the records."))
         workers = workers or Workers(functools.partial(TrialRunner, cache))
         storage = storage or Storage(spec.storage or f"sqlite:///{run.optuna_db}")
         driver = Driver(spec, run, data_root=data_root, workers=workers, tracker=tracker, on_event=on_event)
@@ -114,7 +117,9 @@ class Driver:
         self._rows: int | None = None
         self._company = Company(spec, lambda: self._facts)
         self._devices = workers.devices
-        self._pool = LocalPool(workers.build_runner, logs=run.path, devices=workers.devices)
+        self._pool = LocalPool(
+            workers.build_runner, logs=run.path, devices=workers.devices, silence_seconds=spec.silence_seconds
+        )
 
     def __enter__(self) -> Self:
         return self

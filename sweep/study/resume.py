@@ -19,6 +19,7 @@ MAY_GROW = frozenset(
 MAY_CHANGE = (
     "lanes",
     "save_seconds",
+    "silence_seconds",
     "storage",
     "tracking.",
     "report.price_per_hour",
@@ -38,8 +39,8 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
         if changes:
             raise RunDirectoryError(
                 f"{run.path}: begun with other settings: {'; '.join(changes)}. Change them back, or give the study "
-                "another name. Only a larger budget, more confirm_seeds, lanes, save_seconds, storage, tracking, and "
-                "the report's prices and limits may change."
+                "another name. Only a larger budget, more confirm_seeds, lanes, save_seconds, silence_seconds, "
+                "storage, tracking, and the report's prices and limits may change."
             )
     write_study(run, spec)
 
@@ -59,7 +60,7 @@ def admit_data(run: RunDirectory, environment: Mapping[str, str], data: Mapping[
     if not (run.environment.exists() and _has_begun(run)):
         write_json(run.environment, {"environment": dict(environment), "data": dict(data)})
         return
-    begun = json.loads(run.environment.read_text("utf-8"))["data"]["sha256"]
+    begun = run.read_environment()["data"]["sha256"]
     now = dict(_mapping(data["sha256"]))
     changed = [split for split in sorted(begun.keys() | now.keys()) if begun.get(split) != now.get(split)]
     if changed:

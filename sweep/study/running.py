@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from evals.errors import InputError, ModelError, RunError, TaskError
 from sweep.config import TrialConfig
-from sweep.errors import DataError, MachineError, RunDirectoryError
+from sweep.disk import disk_error
+from sweep.errors import DataError, DiskError, MachineError, RunDirectoryError
 from sweep.protocol import Crashed, Died, Message, Refused
 from sweep.record import Failure, FailureKind, TrialRecord
 from sweep.store import TrialDirectory, trained_tokens
@@ -61,8 +63,10 @@ def deadline_of(configs: Sequence[TrialConfig], together: int) -> float | None:
     return max(given) * together if given else None
 
 
-def error_of(message: Message) -> Exception:
-    """What to raise where a worker gave no answer."""
+def error_of(message: Message, place: Path) -> Exception:
+    """What to raise where a worker gave no answer; `place` is the run directory."""
+    if isinstance(message, Refused) and message.error == DiskError.__name__:
+        return disk_error(place, message.message)
     if isinstance(message, Refused):
         return INPUT_ERRORS.get(message.error, InputError)(message.message)
     if isinstance(message, Died):

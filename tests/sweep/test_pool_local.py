@@ -145,6 +145,24 @@ def test_a_worker_that_hangs_is_ended_after_its_deadline(
     assert here.has_room
 
 
+def test_a_worker_that_gives_no_sign_of_life_is_ended_and_the_next_job_gets_another(
+    pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
+) -> None:
+    """It is stopped, so that it can neither speak nor heed SIGTERM."""
+    here = pool(ToyRunner(tmp_path / "calls", hangs=("lora/0",)), silence_seconds=3.0)
+    job = here.submit(trial(0))
+    while not (tmp_path / "calls").exists():
+        here.wait(0.1)
+    pid = int((tmp_path / "calls").read_text().split()[-1])
+    os.kill(pid, signal.SIGSTOP)
+
+    died = until_answered(here, job)[-1]
+
+    assert died == Died("worker_died", "The worker process gave no sign of life for 3 s, so it was ended.")
+    assert not psutil.pid_exists(pid)
+    assert isinstance(until_answered(here, here.submit(trial(1)))[-1], Finished)
+
+
 def test_starting_a_worker_is_not_part_of_its_deadline(
     pool: Callable[..., LocalPool], trial: Callable[[int], RunTrial], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 The loss of a trial is smallest at a learning rate of 1e-3; a trial's method and number can be made to go wrong.
 """
 
+import errno
 import math
 import os
 import signal
@@ -47,9 +48,14 @@ class ToyRunner:
     """Learning rate from which a trial runs out of memory."""
     dies: tuple[str, ...] = ()
     """Trials, as `method/number`, whose worker is killed in their middle."""
+    dies_of: signal.Signals = signal.SIGKILL
     hangs: tuple[str, ...] = ()
+    prepare_dies: Path | None = None
+    """A worker that prepares the data is killed, unless this file is there; it is made before."""
     crashes: tuple[str, ...] = ()
     interrupted: tuple[str, ...] = ()
+    full_disk: tuple[str, ...] = ()
+    """Trials whose worker finds no room for something that it writes."""
     refuses: tuple[str, ...] = ()
     leaks_bytes: int = 0
     """Memory that each trial leaves behind in its worker."""
@@ -67,6 +73,9 @@ class ToyRunner:
 
     def prepare(self, request: PrepareData) -> Prepared:
         print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
+        if self.prepare_dies is not None and not self.prepare_dies.exists():
+            self.prepare_dies.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         split = {"train": self.rows, "validation": 2, "test": 2}
         return Prepared(
             split, {name: f"{name}-{count}" for name, count in split.items()}, (), {"python": "toy"}, self.facts
@@ -117,7 +126,9 @@ class ToyRunner:
 
     def _go_wrong(self, name: str) -> None:
         if name in self.dies:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.dies_of)
+        if name in self.full_disk:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
         if name in self.hangs:
             time.sleep(60)
         if name in self.crashes:

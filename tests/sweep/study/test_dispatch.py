@@ -143,8 +143,8 @@ def test_a_trial_goes_on_as_long_as_it_gets_further_before_its_worker_dies(tmp_p
     assert not directory.training_state.exists()
 
 
-@pytest.mark.parametrize(("deaths", "runs"), [([False], 1), ([True, False], 2)])
-def test_a_trial_that_gets_no_further_before_its_worker_dies_has_failed(
+@pytest.mark.parametrize(("deaths", "runs"), [([False, False], 2), ([True, False, False], 3)])
+def test_a_trial_that_gets_no_further_in_two_workers_that_die_has_failed(
     tmp_path: Path, deaths: list[bool], runs: int
 ) -> None:
     pool = KilledPool(deaths)
@@ -155,6 +155,17 @@ def test_a_trial_that_gets_no_further_before_its_worker_dies_has_failed(
     assert found.failure is not None
     assert found.failure.kind == "worker_died"
     assert not directory.training_state.exists()
+
+
+def test_one_death_without_getting_further_is_not_held_against_a_trial(tmp_path: Path) -> None:
+    found, _, events = dispatched(tmp_path, KilledPool([False, True, False]))
+
+    assert found.state == "COMPLETE"
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert notices == [
+        "lora 1 is started again: It was killed.",
+        *["lora 1 goes on from its last training state: It was killed."] * 2,
+    ]
 
 
 def test_what_a_worker_notes_about_a_trial_is_told_to_whoever_watches(tmp_path: Path) -> None:
