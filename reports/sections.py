@@ -23,7 +23,7 @@ from reports.settings import settings_table
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, Summary
 from reports.timeline import time_blocks
-from reports.trials import failure_table, trials_table
+from reports.trials import easing_table, failure_table, trials_table
 from reports.verdict import Judgement
 from reports.verdict_sections import budget_blocks, verdict_blocks
 from sweep.budget import describe
@@ -200,7 +200,7 @@ def _trials(gathered: Gathered) -> list[Block]:
     searched = [record for method in gathered.methods for record in method.search]
     if not searched:
         return []
-    return [trials_table(gathered), *failure_table(gathered)]
+    return [trials_table(gathered), *failure_table(gathered), *easing_table(gathered)]
 
 
 def _provenance(gathered: Gathered) -> list[Block]:

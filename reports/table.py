@@ -13,6 +13,7 @@ import pandas as pd
 
 from evals.items import read_items
 from reports.gather import Gathered, gather
+from sweep.easing import described
 from sweep.record import TrialRecord
 from sweep.spec import ParamValue
 from sweep.store import RunDirectory
@@ -48,6 +49,7 @@ TRIAL_COLUMNS = (
     "energy_joules",
     "lanes",
     "resumed",
+    "easing",
     "nondeterminism",
     "seconds_total",
     "elapsed_seconds",
@@ -65,8 +67,9 @@ def trials(run: RunDirectory) -> pd.DataFrame:
     `metrics.NAME.stderr` for each score, and `seconds.PART` for each timed part. Loss is in nats per token, sizes
     are in bytes, times in seconds; energy, in joules, is empty where the machine did not tell it, and `lanes` where the
     trial had its device to itself. `resumed` counts interruptions after which a trial went on from its saved training
-    state, and `nondeterminism` says why the same config and seed need not give the same weights again. A column is
-    empty where a trial has no such value.
+    state, `easing` says with what less than its config asks for it was trained because memory ran out, and
+    `nondeterminism` why the same config and seed need not give the same weights again. A column is empty where a trial
+    has no such value.
     """
     gathered = gather(run)
     rows = [_trial_row(record, gathered) for record in gathered.records]
@@ -117,6 +120,7 @@ def _trial_row(record: TrialRecord, gathered: Gathered) -> dict[str, object]:
         "energy_joules": None if device is None else device.energy_joules,
         "lanes": None if sharing is None else sharing.lanes,
         "resumed": record.resumed,
+        "easing": None if record.easing is None else described(record.easing, config),
         "seconds_total": record.seconds_total,
         "elapsed_seconds": record.elapsed_seconds,
         "started_at": record.started_at,

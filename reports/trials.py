@@ -5,6 +5,7 @@ from reports.commands import source_cell
 from reports.document import Block, Cell, Column, Table
 from reports.gather import Gathered, MethodRecords
 from reports.settings import leaf_of
+from sweep.easing import described
 from sweep.record import TrialRecord
 
 MESSAGE_CHARACTERS = 400
@@ -49,6 +50,25 @@ def failure_table(gathered: Gathered) -> list[Block]:
     ]
     columns = [Column("what"), Column("failed as", "code"), Column("message", "code")]
     return [Table(columns, rows, "What failed.")] if rows else []
+
+
+def easing_table(gathered: Gathered) -> list[Block]:
+    """Which trials and repetitions were trained with less than asked; nothing where memory never ran out."""
+    rows = [
+        [
+            _where(record),
+            described(record.easing, record.config),
+            wording.shorten(" ".join(record.easing.why), MESSAGE_CHARACTERS),
+        ]
+        for record in gathered.records
+        if record.easing is not None and record.reused_from is None
+    ]
+    columns = [Column("what"), Column("trained"), Column("because", "code")]
+    caption = (
+        "What was trained with less than its config asks for, because memory ran out. Each optimizer step read the "
+        "same rows, so the weights are the same up to rounding; dropout, where there was any, fell on other places."
+    )
+    return [Table(columns, rows, caption)] if rows else []
 
 
 def state_of(record: TrialRecord) -> str:

@@ -1,8 +1,8 @@
 """What a method's search has spent, and what is left: counted from records, never from the clock of a driver.
 
-Every trial that was run counts with all that it took, however it ended: pruned, failed, killed. A repeated config, and
-one that was refused because it cannot fit, was not run and costs nothing. Time that a killed driver left no record of
-is not known here and not counted.
+Every trial that was run counts with all that it took, however it ended: pruned, failed, killed; so do the seconds of
+its starts that ran out of memory. A repeated config, and one that was refused because it cannot fit, was not run and
+costs nothing. Time that a killed driver left no record of is not known here and not counted.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,8 @@ def spending_of(record: TrialRecord) -> Spending:
     # Records of older versions tell the tokens of trials that were trained to their end.
     tokens = record.tokens if record.tokens is not None else record.training.tokens if record.training else 0
     devices = 1 if record.device is None else record.device.count
-    return Spending(1, tokens, record.seconds_total * devices)
+    lost = 0.0 if record.easing is None else record.easing.lost_seconds
+    return Spending(1, tokens, (record.seconds_total + lost) * devices)
 
 
 def total(records: Iterable[TrialRecord]) -> Spending:

@@ -11,6 +11,7 @@ The cast at the end still rounds, so a short run at a small rate scores worse th
 is scored is what would be deployed.
 """
 
+import errno
 import gc
 import hashlib
 import re
@@ -100,6 +101,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, of the device or of the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
 
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
+from sweep.easing import Easing
 from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.shape import Facts
@@ -54,6 +55,8 @@ class RunTrial:
     """Its rows, which are prepared already."""
     save_seconds: float | None = None
     """Wall time between saves of its training state, from which it goes on after an interruption; none saves none."""
+    easing: Easing | None = None
+    """With what less than its config asks for it is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +148,15 @@ class Crashed:
 
     message: str
     traceback: str
+    kind: Literal["error", "out_of_memory"] = "error"
+    """Memory may run out where no trial is at work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
     """The worker has ended, or was ended because it ran far past its deadline."""
 
-    kind: Literal["worker_died", "deadline"]
+    kind: Literal["worker_died", "deadline", "out_of_memory"]
     message: str
 
 

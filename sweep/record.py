@@ -9,6 +9,7 @@ from pydantic import Field
 from evals.result import EvalResult
 from evals.spec import Spec
 from sweep.config import TrialConfig
+from sweep.easing import Easing
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 FailureKind = Literal[
@@ -164,6 +165,8 @@ class TrialRecord(Spec):
     """What it ran on; none where its worker died."""
     sharing: Sharing | None = None
     """How it shared the device; none where it had it to itself."""
+    easing: Easing | None = None
+    """With what less than its config asks for it was trained, because memory ran out; none where it was as asked."""
     data_sha256: Mapping[str, str] = {}
     """Fingerprint of the rows of each split."""
     environment: Mapping[str, str] = {}

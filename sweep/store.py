@@ -3,6 +3,7 @@
 runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
              baseline/                    record.json  config.yaml  eval/
              search/<method>/0007/        the same, and steps.jsonl  checkpoint/
+                                          where memory ran out: easing.json
                                           until it has ended: training-state.safetensors
              confirm/baseline/            the base model on the test split
              confirm/<method>/seed-1/     the same as a trial
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from sweep.config import TrialConfig
+from sweep.easing import Eased
 from sweep.errors import RunDirectoryError
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
@@ -69,13 +71,19 @@ class TrialDirectory:
         return self.path / "training-state.safetensors"
 
     @property
+    def easing(self) -> Path:
+        """What memory that ran out sent the trial to; written before it is started again."""
+        return self.path / "easing.json"
+
+    @property
     def eval(self) -> Path:
         """lm-evaluation-harness's own result and sample files."""
         return self.path / "eval"
 
     def clear(self) -> None:
-        """Remove what an unfinished or outdated trial left, but for what it may go on from."""
-        kept = {self.training_state, self.steps, self.checkpoint} if self.training_state.exists() else set()
+        """Remove what an unfinished or outdated trial left, but for what it may go on from, and by what."""
+        goes_on = self.training_state.exists()
+        kept = {self.easing, *((self.training_state, self.steps, self.checkpoint) if goes_on else ())}
         for path in self.path.iterdir() if self.path.exists() else ():
             if path not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -160,6 +168,11 @@ class RunDirectory:
         found = _records((self.path / "confirm" / method).glob("seed-*/record.json"))
         return sorted(found, key=lambda record: record.config.number)
 
+    def eased_trials(self) -> list[Eased]:
+        """Trials that memory ran out in, ended or not."""
+        found = sorted((*self.path.glob("search/*/*/easing.json"), *self.path.glob("confirm/*/*/easing.json")))
+        return [read_eased(path) for path in found]
+
     def forget_states(self) -> None:
         """Remove training states that a kill left behind: of trials that have ended, and half-written ones."""
         for path in self.path.rglob("*training-state.safetensors*"):
@@ -217,6 +230,22 @@ def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
     """Write the record: from here on the trial counts as ended, and is not gone on with."""
     write_text(directory.record, record.model_dump_json(indent=2) + "\n")
     directory.training_state.unlink(missing_ok=True)
+
+
+def read_eased(path: Path) -> Eased:
+    """Read what `write_eased` wrote. Raises RunDirectoryError where it cannot be understood."""
+    try:
+        return Eased.model_validate_json(path.read_bytes())
+    except (ValidationError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{path}: not what this version writes where memory ran out: {error}. Without the file, the study finds "
+            "out again how much memory there is."
+        ) from error
+
+
+def write_eased(directory: TrialDirectory, eased: Eased) -> None:
+    """Write what a trial is started again with."""
+    write_text(directory.easing, eased.model_dump_json(indent=2) + "\n")
 
 
 def write_config(directory: TrialDirectory, config: TrialConfig) -> None:

@@ -27,6 +27,7 @@ from sweep.config import TrialConfig
 from sweep.continuing import ALONE, Saving, go_on, open_keeper, start_over
 from sweep.course import Account, Course
 from sweep.data.prepared import PreparedData
+from sweep.easing import Easing, eased
 from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
 from sweep.models import load_for_training, release_memory, without_loading_bars
@@ -47,6 +48,8 @@ class _Surroundings:
     """What a trial is given beside its config."""
 
     model: ModelSpec
+    method: MethodSpec | None
+    """As it is trained."""
     directory: TrialDirectory
     prepared: PreparedData
     cache: Path
@@ -70,12 +73,13 @@ def run_trial(  # noqa: PLR0913
     library: TaskLibrary | None = None,
     saving: Saving | None = None,
     data_seconds: float = 0.0,
+    easing: Easing | None = None,
 ) -> TrialRecord:
     """Run one trial and say what came of it; the base model is only scored. The objective is left to the driver.
 
     A library that is kept between trials spares loading benchmarks again. With `saving`, what is trained is saved now
     and then, and what an interrupted start of the trial saved in its directory is gone on from. `data_seconds` is what
-    it took to find the trial's rows; that counts as the trial's time.
+    it took to find the trial's rows; that counts as the trial's time. `easing` says with what less it is trained.
     Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
     written at all.
     """
@@ -87,13 +91,15 @@ def run_trial(  # noqa: PLR0913
         taken = time.monotonic() - began
         return course.account(seconds_total=taken, elapsed_seconds=taken)
 
-    keeper = _keeper(config, directory, prepared, device, saving, account, on_progress)
+    method = None if config.method_spec is None else eased(config.method_spec, easing)
+    keeper = _keeper(config, method, directory, prepared, device, saving, account, on_progress)
     trained = go_on(keeper, course, directory, on_progress)
     if data_seconds:
         course.seconds["data"] = course.seconds.get("data", 0.0) + data_seconds
     deadline = config.deadline_seconds
     around = _Surroundings(
         model=local_model(config.model, config.scoring.data_root),
+        method=method,
         directory=directory,
         prepared=prepared,
         cache=cache,
@@ -114,6 +120,7 @@ def run_trial(  # noqa: PLR0913
 
 def _keeper(  # noqa: PLR0913, PLR0917
     config: TrialConfig,
+    method: MethodSpec | None,
     directory: TrialDirectory,
     prepared: PreparedData,
     device: torch.device,
@@ -121,11 +128,11 @@ def _keeper(  # noqa: PLR0913, PLR0917
     account: Callable[[], Account],
     on_progress: Callable[[Progress], None],
 ) -> StateKeeper | None:
-    if saving is None or config.method_spec is None:
+    if saving is None or method is None:
         return None
     return open_keeper(
         config,
-        config.method_spec.training,
+        method.training,
         directory,
         data_sha256=prepared.sha256,
         device=device,
@@ -151,8 +158,8 @@ def _run_guarded(config: TrialConfig, around: _Surroundings, course: Course, tra
 
 
 def _run(config: TrialConfig, around: _Surroundings, course: Course, trained: TrainingOutcome | None) -> None:
-    if config.method_spec is not None:
-        outcome = trained or _train_guarded(config, config.method_spec, around, course)
+    if around.method is not None:
+        outcome = trained or _train_guarded(config, around.method, around, course)
         course.training = outcome.result
         course.intermediate.update(outcome.intermediate)
         if outcome.pruned:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sweep.disk import trouble
 from sweep.errors import DiskError, InputError
@@ -86,7 +86,8 @@ class TrialRunner:
         from sweep.continuing import IN_A_LANE, way_of
         from sweep.together.one import OneSeat
 
-        if request.save_seconds is not None and way_of(TrialDirectory(request.directory)) == IN_A_LANE:
+        changed = request.easing is not None and request.easing.changes_training
+        if request.save_seconds is not None and not changed and way_of(TrialDirectory(request.directory)) == IN_A_LANE:
             floor = OneSeat(on_rung, on_progress)
             self.run_together(RunTogether((request,), seats=1), floor)
             assert floor.record is not None  # noqa: S101
@@ -116,6 +117,7 @@ class TrialRunner:
             on_rung=on_rung,
             on_progress=on_progress,
             saving=None if request.save_seconds is None else Saving(request.save_seconds, self._stop),
+            easing=request.easing,
         )
 
     def run_together(self, request: RunTogether, floor: Floor) -> None:
@@ -280,7 +282,17 @@ def answer(
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
         if (reason := trouble(error)) is not None:
             return Refused(DiskError.__name__, reason)
-        return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
+        kind: Literal["error", "out_of_memory"] = "out_of_memory" if _ran_out(error) else "error"
+        return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc(), kind)
+
+
+def _ran_out(error: Exception) -> bool:
+    """Whether memory ran out. Where torch has not been imported, its errors cannot be there."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from sweep.models import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _write_output_to(log: Path) -> None:

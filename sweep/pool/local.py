@@ -14,7 +14,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from sweep.errors import WorkerDiedError
-from sweep.pool.process import LOOK_SECONDS, Worker, cause_of_death, end, has_grown, read, start_clock
+from sweep.pool.evidence import MemoryEvidence
+from sweep.pool.process import LOOK_SECONDS, Worker, death_of, end, has_grown, read, start_clock
 from sweep.protocol import (
     Died,
     Report,
@@ -105,6 +106,8 @@ class LocalPool:
             pause = max(0.0, min(LOOK_SECONDS, until - time.monotonic()))
             if not busy:
                 return []
+            for worker in busy:
+                worker.evidence.look()
             wait([end for worker in busy for end in (worker.requests, worker.process.sentinel)], pause)
             reports = [report for worker in busy for report in self._collect(worker)]
             if reports or time.monotonic() >= until:
@@ -187,7 +190,7 @@ class LocalPool:
         # The worker holds its own copies; ours would keep a pipe open after its end.
         their_requests.close()
         their_lifeline.close()
-        return Worker(process, requests, lifeline, log)
+        return Worker(process, requests, lifeline, log, MemoryEvidence.of(process.pid))
 
     def _collect(self, worker: Worker) -> list[Report]:
         if not worker.is_busy:
@@ -199,11 +202,11 @@ class LocalPool:
                 worker.heard = time.monotonic()
         except (EOFError, OSError):
             worker.process.join(LOOK_SECONDS)
-            return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
+            return [*reports, *self._bury(worker, death_of(worker))]
         if not worker.jobs:
             return reports
         if not worker.process.is_alive() and not worker.requests.poll():
-            return [*reports, *self._bury(worker, Died("worker_died", cause_of_death(worker)))]
+            return [*reports, *self._bury(worker, death_of(worker))]
         if worker.expires is not None and time.monotonic() > worker.expires:
             late = f"The trial ran {self._grace_seconds:.0f} s past its deadline without ending, so it was ended."
             return [*reports, *self._bury(worker, Died("deadline", late))]

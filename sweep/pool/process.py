@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from sweep.protocol import Crashed, Emptied, Finished, Message, Placed, Prepared, Ready, Refused, Report
+from sweep.pool.evidence import MemoryEvidence
+from sweep.protocol import Crashed, Died, Emptied, Finished, Message, Placed, Prepared, Ready, Refused, Report
 
 SETTLING_REQUESTS = 4
 """Requests after which a worker holds all that it keeps between trials."""
@@ -28,6 +29,8 @@ class Worker:
     lifeline: Connection
     """Closing it ends the process at once."""
     log: Path
+    evidence: MemoryEvidence
+    """Of what it would mean that the process is killed."""
     is_ready: bool = False
     jobs: list[int] = field(default_factory=list)
     """What it was given with its request and for seats that came free, by place; empty while it is idle."""
@@ -113,15 +116,17 @@ def end(worker: Worker) -> None:
         end.close()
 
 
-def cause_of_death(worker: Worker) -> str:
-    """What ended a process, in a sentence."""
-    code = worker.process.exitcode
+def death_of(worker: Worker) -> Died:
+    """What ended a process, and what that says of its trials."""
+    code, ran_out = worker.process.exitcode, False
     if code is None:
         reason = "stopped answering"
     elif code == -signal.SIGKILL:
-        reason = "was killed (SIGKILL), most likely because the machine ran out of memory"
+        finding = worker.evidence.find()
+        reason, ran_out = f"was killed (SIGKILL) {finding.why}", finding.ran_out
     elif code < 0:
         reason = f"was ended by {signal.Signals(-code).name}"
     else:
         reason = f"ended with exit code {code}"
-    return f"The worker process {reason}. What it printed is in {worker.log.name}."
+    text = f"The worker process {reason}. What it printed is in {worker.log.name}."
+    return Died("out_of_memory" if ran_out else "worker_died", text)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from evals.items import read_items
 from sweep.config import TrialConfig
+from sweep.easing import Easing, described, eased
 from sweep.errors import DataError, InputError
 from sweep.openings import note_test_opening
 from sweep.progress import Progress
@@ -65,11 +66,12 @@ def rerun(  # noqa: PLR0913
     write_config(target, config)
     note_test_opening(run, config, by="rerun")
     run_it = partial(_run, prepared=prepared, recorded=found.record, cache=cache, on_progress=on_progress)
-    record = run_it(config, target)
+    record = run_it(config, target, easing=found.record.easing)
     comparison = compare(run, found, target, record)
     # Kept even where the second training is interrupted.
     write_json(target.path / COMPARISON, comparison.plain())
-    other = repacked(config) if repack and may_be_rounding(comparison, found.record, record) else None
+    rounded = repack and may_be_rounding(comparison, found.record, record)
+    other = repacked(_as_trained(config, found.record.easing)) if rounded else None
     if other is not None:
         aside = TrialDirectory(target.path / REPACKED)
         write_config(aside, other)
@@ -90,6 +92,7 @@ def compare(
         *data_rows(then.data_sha256, now.data_sha256),
         *question_rows(then, now),
         *machine_rows(then.environment, now.environment),
+        *_easing_rows(then, now),
         equality("outcome", "state", _state(then), _state(now), decides=True, why=_message(now)),
         *training_rows(
             then,
@@ -144,6 +147,7 @@ def _run(  # noqa: PLR0913
     recorded: TrialRecord,
     cache: Path,
     on_progress: Callable[[Progress], None],
+    easing: Easing | None = None,
 ) -> TrialRecord:
     from evals.models.load import default_device
     from sweep.trial import run_trial
@@ -157,9 +161,11 @@ def _run(  # noqa: PLR0913
         device=default_device(),
         on_rung=lambda rung, _: rung == last,
         on_progress=on_progress,
+        easing=easing,
     )
     if record.failure is not None and record.failure.kind == "interrupted":
         raise KeyboardInterrupt
+    record = record.model_copy(update={"easing": easing})
     write_record(target, record)
     return record
 
@@ -192,6 +198,19 @@ def _refuse_other_data(found: Recorded, prepared: "PreparedData", target: TrialD
             f"{found.name}: the data are not those that it was run on: {', '.join(changed)}. Bring the old ones back, "
             "name where they are with --data-root, or run it on these with --anyway."
         )
+
+
+def _as_trained(config: TrialConfig, easing: Easing | None) -> TrialConfig:
+    method = config.method_spec
+    return config if method is None else config.model_copy(update={"method_spec": eased(method, easing)})
+
+
+def _easing_rows(then: TrialRecord, now: TrialRecord) -> list[Row]:
+    """With what less than asked both were trained; nothing where both were trained as asked."""
+    if then.easing is None and now.easing is None:
+        return []
+    texts = ["as asked" if one.easing is None else described(one.easing, one.config) for one in (then, now)]
+    return [equality("training", "memory", *texts, why="because memory ran out")]
 
 
 def _without_deadline(found: Recorded) -> TrialConfig:

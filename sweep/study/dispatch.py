@@ -5,6 +5,7 @@ it Optuna) is told, then tracking, then whoever watches. A driver killed between
 """
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal, Protocol
 
 from sweep.config import TrialConfig
 from sweep.disk import Place, disk_error
+from sweep.easing import described
 from sweep.errors import DiskError, StorageLostError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
 from sweep.openings import note_test_opening
@@ -33,6 +35,7 @@ from sweep.protocol import (
 )
 from sweep.record import TrialRecord
 from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
+from sweep.study.easings import Easings, explained
 from sweep.study.running import RunningTrial, deadline_of, error_of, saved_at
 
 WAIT_SECONDS = 60.0
@@ -106,7 +109,10 @@ class Dispatcher:
         self._interruptions: dict[Path, int] = {}
         self._seats = seats
         self._save_seconds = save_seconds
-        self._groups: dict[int, TrialConfig] = {}
+        self._groups: dict[int, RunningTrial] = {}
+        self._easings = Easings(run)
+        self._again: deque[TrialConfig] = deque()
+        """Trials that ran out of memory while others go on beside them; they come first."""
         self._bereaved: set[Path] = set()
         self._saved_at: dict[Path, int | None] = {}
         self._futile: dict[Path, int] = {}
@@ -137,7 +143,7 @@ class Dispatcher:
 
     def _run_all(self, source: TrialSource) -> None:
         while True:
-            while self._pool.has_room and (config := self._next(source)) is not None:
+            while self._pool.has_room and (config := self._again.popleft() if self._again else self._next(source)):
                 self._start(source, config)
             if not self._running and self._pool.has_room:
                 return
@@ -150,9 +156,9 @@ class Dispatcher:
         """Write the records of trials that ended while nobody listened; the next run tells of them."""
         for report in (*self._unheard, *self._pool.wait(0)):
             if isinstance(report.message, Finished) and report.message.record.failure is None:
-                directory = self._run.directory_of(report.message.record.config)
+                record = self._running[report.job].eased(source.judge(report.message.record))
                 with contextlib.suppress(OSError):  # Where there is no room for it, the trial is run again.
-                    write_record(directory, source.judge(report.message.record))
+                    write_record(self._run.directory_of(record.config), record)
 
     def _next(
         self, source: TrialSource, beside: TrialConfig | None = None, *, refill: bool = False
@@ -164,28 +170,36 @@ class Dispatcher:
         return trial
 
     def _start(self, source: TrialSource, config: TrialConfig) -> None:
-        # A trial whose worker died among others is tried once more by itself: then it is known whose fault it was.
-        seats = 1 if self._run.directory_of(config).path in self._bereaved else self._seats(config)
+        seats = int(min(self._seats(config), self._most_seats(config)))
         if seats == 1:
-            job = self._pool.submit(self._hand_out(config), deadline_seconds=config.deadline_seconds)
-            self._note_start(job, config, 1)
+            request = self._hand_out(config)
+            job = self._pool.submit(request, deadline_seconds=config.deadline_seconds)
+            self._note_start(job, request, 1)
             return
-        configs = [config, *self._company(source, config, seats - 1)]
-        request = RunTogether(tuple(self._hand_out(one) for one in configs), seats)
-        jobs = self._pool.submit_together(request, deadline_seconds=deadline_of(configs, seats))
-        self._groups[jobs[0]] = config
-        for job, one in zip(jobs, configs, strict=True):
-            self._note_start(job, one, seats)
+        configs = [config, *self._company(source, config, seats - 1, seats)]
+        together = RunTogether(tuple(self._hand_out(one) for one in configs), seats)
+        jobs = self._pool.submit_together(together, deadline_seconds=deadline_of(configs, seats))
+        for job, request in zip(jobs, together.trials, strict=True):
+            self._note_start(job, request, seats)
+        self._groups[jobs[0]] = self._running[jobs[0]]
+
+    def _most_seats(self, config: TrialConfig) -> float:
+        """As many as went well; infinity where none went wrong."""
+        # A trial whose worker died among others is tried once more by itself: then it is known whose fault it was.
+        if self._run.directory_of(config).path in self._bereaved:
+            return 1
+        easing = self._easings.of(config)
+        return math.inf if easing is None or easing.lanes is None else easing.lanes
 
     def _company(
-        self, source: TrialSource, config: TrialConfig, count: int, *, refill: bool = False
+        self, source: TrialSource, config: TrialConfig, count: int, seats: int, *, refill: bool = False
     ) -> Iterator[TrialConfig]:
-        """Trials to run together with one, at most so many."""
+        """Trials to run together with one, at most so many; on so many seats they have to fit."""
         for _ in range(count):
             other = self._next(source, config, refill=refill)
             if other is None:
                 return
-            if self._run.directory_of(other).path in self._bereaved:
+            if self._most_seats(other) < seats:
                 source.put_back(other)
                 return
             yield other
@@ -193,14 +207,13 @@ class Dispatcher:
     def _fill(self, source: TrialSource, job: int, count: int) -> None:
         """Give a worker's free seats to the next trials."""
         group = self._groups[job]
-        seats = self._seats(group)
-        configs = list(self._company(source, group, count, refill=True))
+        configs = list(self._company(source, group.config, count, group.together, refill=True))
         trials = [self._hand_out(one) for one in configs]
-        jobs = self._pool.seat(job, trials, deadline_seconds=deadline_of(configs, seats))
+        jobs = self._pool.seat(job, trials, deadline_seconds=deadline_of(configs, group.together))
         for one in configs[len(jobs) :]:
             source.put_back(one)
-        for new, one in zip(jobs, configs, strict=False):
-            self._note_start(new, one, seats)
+        for new, request in zip(jobs, trials, strict=False):
+            self._note_start(new, request, group.together)
 
     def _hand_out(self, config: TrialConfig) -> RunTrial:
         self._place.refuse_gone()
@@ -208,12 +221,14 @@ class Dispatcher:
         directory.clear()
         self._saved_at[directory.path] = saved_at(directory)
         write_config(directory, config)
+        easing = self._easings.hand_out(config, directory)
         note_test_opening(self._run, config, by="study")
-        return RunTrial(config, directory.path, self._data_for(config), self._save_seconds)
+        return RunTrial(config, directory.path, self._data_for(config), self._save_seconds, easing)
 
-    def _note_start(self, job: int, config: TrialConfig, together: int) -> None:
-        self._running[job] = RunningTrial(config, self._run.directory_of(config), together)
-        self._on_event(TrialStarted(config))
+    def _note_start(self, job: int, request: RunTrial, together: int) -> None:
+        directory = TrialDirectory(request.directory)
+        self._running[job] = RunningTrial(request.config, directory, together, easing=request.easing)
+        self._on_event(TrialStarted(request.config))
 
     def _hear(self, source: TrialSource, job: int, message: Message) -> None:
         if isinstance(message, SeatsFree):
@@ -224,6 +239,7 @@ class Dispatcher:
             case Progressed(progress) if progress.note:
                 self._on_event(Notice(f"{trial.name}: {progress.note}"))
             case Progressed(progress):
+                trial.is_scored = progress.phase == "score"
                 self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
             case RungReached(rung, loss):
                 prune = source.judge_rung(trial.config, rung, loss)
@@ -231,7 +247,10 @@ class Dispatcher:
                 self._on_event(TrialRung(trial.config, rung, loss, prune))
             case Finished(record):
                 del self._running[job]
-                self._end(source, record)
+                self._end(source, trial, trial.eased(record))
+            case Crashed(text, _, "out_of_memory") | Died("out_of_memory", text):
+                del self._running[job]
+                self._ease(source, trial, trial.failed("out_of_memory", text), is_whole_worker=True)
             case Crashed(text, traceback):
                 del self._running[job]
                 self._settle(source, trial.failed("error", text, traceback))
@@ -259,10 +278,23 @@ class Dispatcher:
         self._futile[path] = 0 if got_further else self._futile.get(path, 0) + 1
         return self._futile[path] < FUTILE_DEATHS
 
-    def _end(self, source: TrialSource, record: TrialRecord) -> None:
+    def _ease(self, source: TrialSource, trial: RunningTrial, record: TrialRecord, *, is_whole_worker: bool) -> None:
+        """Memory ran out: start the trial again with less, or end it where there is no less."""
+        lowered = self._easings.lower(trial, record, is_whole_worker=is_whole_worker)
+        if lowered is None:
+            self._settle(source, explained(trial, record))
+            return
+        trained = described(lowered, trial.config)
+        self._on_event(Notice(f"{trial.name} ran out of memory and is started again: {trained}."))
+        (source.put_back if is_whole_worker else self._again.append)(trial.config)
+
+    def _end(self, source: TrialSource, trial: RunningTrial, record: TrialRecord) -> None:
         if record.failure is not None and record.failure.kind == "disk":
             # It says nothing about the trial, which the next run of the study goes on with.
             raise disk_error(self._run.path, record.failure.message)
+        if record.failure is not None and record.failure.kind == "out_of_memory":
+            self._ease(source, trial, record, is_whole_worker=False)
+            return
         if record.failure is None or record.failure.kind != "interrupted":
             self._settle(source, source.judge(record))
             return

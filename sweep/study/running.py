@@ -9,6 +9,7 @@ from pathlib import Path
 from evals.errors import InputError, ModelError, RunError, TaskError
 from sweep.config import TrialConfig
 from sweep.disk import disk_error
+from sweep.easing import Easing
 from sweep.errors import DataError, DiskError, MachineError, RunDirectoryError
 from sweep.protocol import Crashed, Died, Message, Refused
 from sweep.record import Failure, FailureKind, TrialRecord
@@ -19,7 +20,7 @@ INPUT_ERRORS: Mapping[str, type[InputError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunningTrial:
     """A trial in a worker's hands."""
 
@@ -30,11 +31,19 @@ class RunningTrial:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     """On the monotonic clock."""
+    easing: Easing | None = None
+    """With what less than its config asks for it was started."""
+    is_scored: bool = False
+    """Whether it has been trained and is being scored."""
 
     @property
     def name(self) -> str:
         """For a person: method and number."""
         return f"{self.config.method} {self.config.number}"
+
+    def eased(self, record: TrialRecord) -> TrialRecord:
+        """A worker's record of it, with what it was started with."""
+        return record if self.easing is None else record.model_copy(update={"easing": self.easing})
 
     def failed(self, kind: FailureKind, message: str, traceback: str | None = None) -> TrialRecord:
         """The record of a trial whose worker left none."""
@@ -43,6 +52,7 @@ class RunningTrial:
             config_fingerprint=self.config.fingerprint(),
             state="FAIL",
             failure=Failure(kind=kind, message=message, traceback=traceback),
+            easing=self.easing,
             tokens=trained_tokens(self.directory),
             started_at=self.started_at,
             seconds_total=time.monotonic() - self.started,
@@ -71,6 +81,8 @@ def error_of(message: Message, place: Path) -> Exception:
         return INPUT_ERRORS.get(message.error, InputError)(message.message)
     if isinstance(message, Died):
         return RunError(message.message)
+    if isinstance(message, Crashed) and message.kind == "out_of_memory":
+        return RunError(f"a worker ran out of memory before any trial was at work in it: {message.message}.")
     if isinstance(message, Crashed):
         return RuntimeError(f"a worker raised an error that nobody expected.\n{message.traceback}")
     return RuntimeError(f"a worker sent {type(message).__name__} where it was not expected.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sweep.easing import described
 from sweep.record import TrialRecord
 from sweep.spec import ParamValue, ReportSpec
 from sweep.store import TrialDirectory
@@ -136,6 +137,8 @@ def _tags(record: TrialRecord) -> dict[str, str]:
     tags |= {} if record.reused_from is None else {"sweep.reused_from": str(record.reused_from)}
     if record.failure is not None:
         tags |= {"sweep.failure_kind": record.failure.kind, "sweep.failure_message": record.failure.message}
+    if record.easing is not None:
+        tags |= {"sweep.easing": described(record.easing, config), "sweep.easing_why": " ".join(record.easing.why)}
     if record.training is not None:
         tags |= {"sweep.initial_sha256": record.training.initial_sha256, "sweep.optim": record.training.optim}
         if record.training.nondeterminism is not None:

@@ -13,6 +13,7 @@ from datasets import Dataset
 from lanes_bench import Bench, Trial, drain, lora
 
 from evals.spec import ModelSpec
+from sweep.easing import Easing, eased, next_rung
 from sweep.models import is_out_of_memory, release_memory
 
 LENGTH = 1024
@@ -23,6 +24,8 @@ SETTINGS = {
 LANES = 8
 SPARE = 32 * 2**20
 """Bytes in which an allocator's blocks and a library's work space may differ."""
+LAST = Easing(micro_batch_size=1, gradient_checkpointing=True)
+"""The last rung of the ladder."""
 
 
 class LongRows:
@@ -49,6 +52,19 @@ def at_most(size: int) -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def fits(bench: Bench, trial: Trial, name: str) -> bool:
+    """Whether a trial ended before the memory did, all of which is given back."""
+    try:
+        bench.alone(trial, name)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        release_memory()
+    return True
 
 
 def run(bench: Bench, width: int, name: str) -> tuple[int, int | None]:
@@ -109,3 +125,42 @@ def test_a_trial_alone_that_does_not_fit_gives_its_memory_back_and_the_next_is_u
     bench.alone(trial, "after")
     assert deviation(bench.losses("after"), bench.losses("before")) < 1e-4
     assert deviation(bench.losses("small"), bench.losses("before")) < 1e-3
+
+
+@pytest.mark.gpu
+def test_a_trial_goes_down_its_ladder_to_where_it_fits_and_is_the_same(bench: Bench) -> None:
+    trial = Trial(lora(**SETTINGS))
+    release_memory()
+    before = torch.cuda.memory_allocated()
+    peaks = {}
+    for rung in (None, LAST):
+        release_memory()
+        torch.cuda.reset_peak_memory_stats()
+        bench.alone(Trial(eased(trial.method, rung), trial.seed), f"free-{rung is None}")
+        peaks[rung is None] = torch.cuda.max_memory_reserved()
+    assert peaks[True] - peaks[False] > 2 * SPARE, "the last rung has to need far less than what is asked"
+
+    tried: list[Easing | None] = [None]
+    with at_most(max(before, peaks[False]) + SPARE):
+        while not fits(bench, Trial(eased(trial.method, tried[-1]), trial.seed), f"rung-{len(tried) - 1}"):
+            further = next_rung(trial.method, tried[-1], together=1, is_whole_worker=False)
+            assert further is not None, "the last rung fits, as was seen above"
+            tried.append(further)
+
+    assert len(tried) > 1
+    found = f"rung-{len(tried) - 1}"
+    assert deviation(bench.losses(found), bench.losses("free-True")) < 1e-3
+    assert len(bench.losses(found)) == len(bench.losses("free-True"))
+
+
+@pytest.mark.gpu
+def test_recomputed_activations_are_the_last_rung_and_need_least(bench: Bench) -> None:
+    peaks = []
+    for rung in (None, Easing(micro_batch_size=4), Easing(micro_batch_size=1), LAST):
+        release_memory()
+        torch.cuda.reset_peak_memory_stats()
+        bench.alone(Trial(eased(lora(**SETTINGS), rung)), f"peak-{len(peaks)}")
+        peaks.append(torch.cuda.max_memory_allocated())
+
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[-1] < peaks[-2] < peaks[0]

@@ -9,6 +9,7 @@ from toy_runner import trained
 
 from evals.spec import ModelSpec
 from sweep.config import configure
+from sweep.easing import Easing
 from sweep.record import DeviceUse, Memory, Sharing, TrialRecord
 from sweep.spec import DataSpec, MethodSpec, PeftSpec, ReportSpec, StudySpec, TrainingSpec
 from sweep.store import RunDirectory
@@ -87,3 +88,11 @@ def test_a_trial_that_shared_its_device_says_so_and_ends_when_it_ended() -> None
     alone = told()
     assert "sharing/lanes" not in metrics(alone)
     assert alone.end_ms - alone.start_ms == 180_000
+
+
+def test_what_memory_that_ran_out_left_to_a_trial_is_a_tag() -> None:
+    eased = told(easing=Easing(lanes=1, micro_batch_size=2, why=("Out of memory at 4 rows.", "And at 3.")))
+
+    assert eased.tags["sweep.easing"] == "alone, micro-batches of 2 rows with 8 accumulated"
+    assert eased.tags["sweep.easing_why"] == "Out of memory at 4 rows. And at 3."
+    assert not [tag for tag in told().tags if "easing" in tag]

@@ -51,6 +51,12 @@ class Lab:
         file = self.path / "calls"
         return [line.rpartition(" ")[0] for line in file.read_text().splitlines()] if file.exists() else []
 
+    @property
+    def rows(self) -> list[str]:
+        """Micro-batches that trials were tried with, as `phase method/number rows`."""
+        file = self.path / "rows"
+        return file.read_text().splitlines() if file.exists() else []
+
     def start(self, spec: StudySpec, devices: tuple[str | None, ...] = (None,), **toy: object) -> list[Event]:
         self.events.clear()
         run_study(

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig, configure, configure_baseline
+from sweep.easing import Easing
 from sweep.protocol import PrepareData, RunTrial
 from sweep.rerun.again import rerun
 from sweep.rerun.comparison import Comparison, Row
@@ -37,6 +39,12 @@ class Place:
         values = json.loads(path.read_text())
         change(values)
         path.write_text(json.dumps(values))
+
+    def run_eased(self, number: int, easing: Easing) -> None:
+        """Run one more trial of the search, with less memory than it asks for."""
+        spec = self.run.read_study()
+        config = configure(spec, "lora", {}, phase="search", number=number, seed=0, data_root=self.root)
+        put(self, spec, TrialRunner(self.root / "cache"), config, easing=easing)
 
     def shift(self, trial: str, by: float) -> None:
         """Make a record, items and all, that is off by so many nats a token."""
@@ -70,29 +78,39 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def put(
+    place: Place,
+    spec: StudySpec,
+    runner: TrialRunner,
+    config: TrialConfig,
+    *,
+    prune: bool = False,
+    easing: Easing | None = None,
+) -> None:
+    """Run a trial as a driver has it run."""
+    directory = place.run.directory_of(config)
+    data = PrepareData(
+        config.model, config.data, place.root, config.max_length, place.run.data, spec.seed, scoring=config.scoring
+    )
+    write_config(directory, config)
+    request = RunTrial(config, directory.path, data, easing=easing)
+    ended = runner.run(request, on_rung=lambda *_: prune, on_progress=lambda _: None)
+    write_record(directory, ended.model_copy(update={"easing": easing}))
+
+
 def record_run(root: Path, model: Path) -> None:
     """Run the trials into a place; tests copy it."""
     place = Place(root)
     write_rows(place.root / "rows.jsonl", ROWS)
     spec = study(model)
     write_study(place.run, spec)
-    runner = TrialRunner(place.root / "cache")
-
-    def put(config: TrialConfig, *, prune: bool = False) -> None:
-        directory = place.run.directory_of(config)
-        data = PrepareData(
-            config.model, config.data, place.root, config.max_length, place.run.data, spec.seed, scoring=config.scoring
-        )
-        write_config(directory, config)
-        request = RunTrial(config, directory.path, data)
-        write_record(directory, runner.run(request, on_rung=lambda *_: prune, on_progress=lambda _: None))
-
+    record = partial(put, place, spec, TrialRunner(place.root / "cache"))
     for phase in ("baseline", "confirm"):
-        put(configure_baseline(spec, phase=phase, data_root=place.root))
-    put(configure(spec, "lora", {}, phase="search", number=0, seed=0, data_root=place.root))
-    put(configure(spec, "full", {}, phase="search", number=1, seed=0, data_root=place.root), prune=True)
+        record(configure_baseline(spec, phase=phase, data_root=place.root))
+    record(configure(spec, "lora", {}, phase="search", number=0, seed=0, data_root=place.root))
+    record(configure(spec, "full", {}, phase="search", number=1, seed=0, data_root=place.root), prune=True)
     for number in (1, 2):
-        put(configure(spec, "lora", {}, phase="confirm", number=number, seed=1000 + number, data_root=place.root))
+        record(configure(spec, "lora", {}, phase="confirm", number=number, seed=1000 + number, data_root=place.root))
 
 
 def find(comparison: Comparison, name: str) -> Row:

@@ -17,6 +17,7 @@ from pathlib import Path
 from evals.result import EvalResult, Metric
 from evals.spec import ModelSpec, TaskSpec
 from sweep.config import TrialConfig
+from sweep.easing import eased
 from sweep.errors import TaskError
 from sweep.progress import Progress
 from sweep.protocol import Floor, Prepared, PrepareData, RunTogether, RunTrial
@@ -46,6 +47,8 @@ class ToyRunner:
     seconds: float = 0.0
     out_of_memory_above: float = math.inf
     """Learning rate from which a trial runs out of memory."""
+    most_rows: int | None = None
+    """Rows of a micro-batch that fit; with more a trial runs out of memory. At 0 none fits, recomputed or not."""
     dies: tuple[str, ...] = ()
     """Trials, as `method/number`, whose worker is killed in their middle."""
     dies_of: signal.Signals = signal.SIGKILL
@@ -120,6 +123,12 @@ class ToyRunner:
                 return record(config, state="PRUNED", intermediate=intermediate)
         if config.method_spec and config.method_spec.training.learning_rate > self.out_of_memory_above:
             return record(config, state="FAIL", kind="out_of_memory")
+        if self.most_rows is not None and config.method_spec is not None:
+            rows = eased(config.method_spec, request.easing).training.micro_batch_size
+            with self.calls.with_name("rows").open("a") as stream:
+                stream.write(f"{config.phase} {name} {rows}\n")
+            if rows > self.most_rows:
+                return record(config, state="FAIL", kind="out_of_memory")
         if name in self.interrupted:
             return record(config, state="FAIL", kind="interrupted")
         return record(config, value=loss, metric=self.metric, intermediate=intermediate)

@@ -7,11 +7,13 @@ from rerun_place import LORA, PRUNED, ROWS, SEED_1, Place, find, write_rows
 from rich.console import Console
 
 from sweep import cli
+from sweep.easing import Easing
 from sweep.errors import DataError, InputError
 from sweep.openings import read_openings
 from sweep.rerun.again import COMPARISON
 from sweep.rerun.comparison import Comparison, Row
 from sweep.rerun.show import comparison_table
+from sweep.store import TrialDirectory
 
 
 def test_a_trial_of_the_search_gives_what_was_recorded_and_leaves_its_record_alone(place: Place) -> None:
@@ -64,6 +66,25 @@ def test_a_pruned_trial_is_ended_where_it_was_ended_and_its_losses_decide(place:
     (place.run.path / PRUNED / "steps.jsonl").write_text("\n".join(other))
 
     assert place.again(PRUNED).agreement == "differs"
+
+
+def test_a_trial_that_memory_ran_out_in_is_trained_again_as_it_was_then(place: Place) -> None:
+    number, easing = 5, Easing(lanes=1, micro_batch_size=1, gradient_checkpointing=True, why=("Out of memory.",))
+    place.run_eased(number, easing)
+
+    comparison = place.again(f"search/lora/000{number}")
+
+    assert comparison.agreement == "same"
+    row = find(comparison, "memory")
+    assert (row.agreement, row.now) == (
+        "same", "alone, micro-batches of 1 row with 8 accumulated, activations recomputed",
+    )  # fmt: skip
+    again = TrialDirectory(place.run.reruns / "search-lora-0005-1").read_record()
+    assert again is not None
+    assert again.easing == easing
+    # Its dropout falls on other places where it is trained as it asks.
+    place.edit(f"search/lora/000{number}", "record.json", lambda record: record.update(easing=None))
+    assert find(place.again(f"search/lora/000{number}"), "weights at the end").agreement == "differs"
 
 
 def test_a_score_that_was_raised_in_the_record_is_found_out(place: Place) -> None:
