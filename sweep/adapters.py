@@ -12,26 +12,39 @@ Adapters are float32 over any base, for LoRA and QLoRA alike, and compute under 
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import set_seed
+from transformers import PretrainedConfig, set_seed
 from transformers.modeling_utils import PreTrainedModel
 
+from evals.models.load import load_model
 from evals.spec import ModelSpec
 from sweep.errors import TrialError
 from sweep.method_rules import STARTS_THAT_CHANGE_THE_BASE, refuse_impossible
-from sweep.models import trainable_weights
+from sweep.models import load_for_training, trainable_weights
 from sweep.spec import MethodKind, MethodSpec, PeftSpec
 
 ADAPTER = "default"
 DECOMPOSING_STARTS = STARTS_THAT_CHANGE_THE_BASE | {"loftq"}
+
+
+Weights = Mapping[str, torch.Tensor]
+"""Trained weights by name."""
+
+
+class Save(Protocol):
+    """Writes what was trained into a directory, so that it fits the base model that scoring loads."""
+
+    def __call__(self, directory: Path, *, weights: Weights | None = None) -> None:
+        """Write. `weights` are the trained ones where the model itself holds only a part of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +53,8 @@ class Trainee:
 
     model: torch.nn.Module
     """The base model with its trainable weights, computing in `dtype` under autocast."""
-    save: Callable[[Path], None]
-    """Writes what was trained into a directory, so that it fits the base model that scoring loads."""
+    save: Save
+    """Writes it."""
     dtype: torch.dtype
     """Compute dtype, the same for all methods of a study."""
 
@@ -60,6 +73,13 @@ def attach(
     refuse_impossible(method.kind, method)
     set_seed(seed)
     return METHODS[method.kind](base, method, spec, load_original)
+
+
+def load_trainee(model: ModelSpec, method: MethodSpec, *, seed: int, cache: Path, device: torch.device) -> Trainee:
+    """Load a fresh base model and make the method's weights trainable. Raises as loading and `attach` do."""
+    base = load_for_training(model, method, cache=cache, device=device)
+    load_original = partial(load_model, model, cache=cache, device=torch.device("cpu"))
+    return attach(base, method, model, seed=seed, load_original=load_original)
 
 
 def _attach_adapter(base: PreTrainedModel, method: MethodSpec, spec: ModelSpec, load_original: LoadOriginal) -> Trainee:
@@ -87,8 +107,8 @@ def _attach_adapter(base: PreTrainedModel, method: MethodSpec, spec: ModelSpec, 
     if peft.init_lora_weights in STARTS_THAT_CHANGE_THE_BASE:
         start = {name: weight.detach().cpu().clone() for name, weight in trainable_weights(model).items()}
 
-    def save(directory: Path) -> None:
-        _save_adapter(model, directory, spec, start)
+    def save(directory: Path, *, weights: Weights | None = None) -> None:
+        _save_adapter(model, directory, spec, start, weights)
 
     return Trainee(model, save, getattr(torch, spec.dtype))
 
@@ -97,13 +117,25 @@ def _attach_nothing(base: PreTrainedModel, _: MethodSpec, spec: ModelSpec, __: L
     dtype: torch.dtype = getattr(torch, spec.dtype)
     # Trainers rewrite special tokens and cache settings; a tuned model must generate under the base's own.
     settings = copy.deepcopy((base.config, base.generation_config))
+    # Dividing a model among processes gives it another class.
+    kind = type(base)
     base.requires_grad_(requires_grad=True)
 
-    def save(directory: Path) -> None:
-        base.config, base.generation_config = settings
-        base.to(dtype).save_pretrained(directory)
+    def save(directory: Path, *, weights: Weights | None = None) -> None:
+        whole = base if weights is None else _filled(kind, settings[0], weights)
+        whole.config, whole.generation_config = settings
+        whole.to(dtype).save_pretrained(directory)
 
     return Trainee(base, save, dtype)
+
+
+def _filled(kind: type[PreTrainedModel], config: PretrainedConfig, weights: Weights) -> PreTrainedModel:
+    """A model that holds the weights, and nothing but them."""
+    with torch.device("meta"):
+        whole: PreTrainedModel = kind(copy.deepcopy(config))
+    whole.load_state_dict(weights, strict=False, assign=True)
+    whole.tie_weights()
+    return whole
 
 
 Method = Callable[[PreTrainedModel, MethodSpec, ModelSpec, LoadOriginal], Trainee]
@@ -185,15 +217,21 @@ def _adapted_layers(model: PeftModel) -> dict[str, Any]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def _save_adapter(model: PeftModel, directory: Path, spec: ModelSpec, start: dict[str, torch.Tensor] | None) -> None:
+def _save_adapter(
+    model: PeftModel,
+    directory: Path,
+    spec: ModelSpec,
+    start: Weights | None,
+    trained_weights: Weights | None,
+) -> None:
     trained = model.peft_config[ADAPTER]
     saved = copy.deepcopy(trained)
     saved.base_model_name_or_path, saved.revision = spec.model_name_or_path, spec.revision
     # PEFT keeps names as a set, and would save them in another order each time.
     saved.target_modules = sorted(trained.target_modules)
-    weights = None
+    weights = None if trained_weights is None else dict(trained_weights)
     if start is not None:
-        weights = _difference(trainable_weights(model), start)
+        weights = _difference(trainable_weights(model) if weights is None else weights, start)
         saved.init_lora_weights = True
         saved.r = 2 * trained.r
         saved.lora_alpha = trained.lora_alpha * (math.sqrt(2) if trained.use_rslora else 2)
@@ -207,7 +245,7 @@ def _save_adapter(model: PeftModel, directory: Path, spec: ModelSpec, start: dic
     (directory / "README.md").unlink(missing_ok=True)
 
 
-def _difference(trained: dict[str, torch.nn.Parameter], start: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _difference(trained: Mapping[str, torch.Tensor], start: Weights) -> dict[str, torch.Tensor]:
     """B'A' - BA as one adapter of twice the rank; what is not a factor, such as DoRA's magnitudes, stays."""
     stacked = {}
     for name, weight in trained.items():

@@ -167,13 +167,15 @@ def run_study(  # noqa: PLR0913
 ) -> Run:
     """Run a study, or go on where it stopped, and build its report.
 
-    `data_root` is the directory that the study's data paths start from. `devices` are the GPUs to
-    use, one worker each; without it, all of them. Raises InputError where something in the study
-    cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be gone on with.
+    `data_root` is the directory that the study's data paths start from. `devices` are the GPUs to use, all of them
+    without it: one for each worker, or as many as the method with most `num_processes`. Raises InputError where
+    something in the study cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be
+    gone on with.
     """
     refuse_problems(spec, data_root)
     reached = connections(spec, os.environ)
     # Optuna, SQLAlchemy and matplotlib take seconds to import, which `sweep check` and `--help` need not wait for.
+    from sweep.plan.devices import grouped
     from sweep.pool.local import cuda_devices
     from sweep.search.mirror import Storage
     from sweep.study import phases
@@ -186,7 +188,7 @@ def run_study(  # noqa: PLR0913
 
     directory = RunDirectory(runs / spec.name)
     cache = (cache or DEFAULT_CACHE.expanduser()).resolve()
-    devices = cuda_devices() if devices is None else devices
+    devices = grouped(cuda_devices() if devices is None else devices, spec.methods)
     phases.run_study(
         spec,
         run=directory,

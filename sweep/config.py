@@ -73,9 +73,11 @@ class TrialConfig(Spec):
         decides = self.model_dump(
             mode="json", exclude={**dict.fromkeys(names_and_places, True), "scoring": {"data_root", "general_text"}}
         )
+        # Configs of older versions did not have these, and are the same work where they say nothing.
         if self.method_spec is not None and self.method_spec.training.horizon is None:
-            # Configs of older versions had none, and are the same work.
             del decides["method_spec"]["training"]["horizon"]
+        if self.method_spec is not None and self.method_spec.training.num_processes == 1:
+            del decides["method_spec"]["training"]["num_processes"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

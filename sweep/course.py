@@ -168,7 +168,7 @@ def failure_of(error: BaseException) -> Failure:
     kind: FailureKind = "error"
     match error:
         case TrialError():
-            return Failure.model_validate({"kind": error.kind, "message": str(error)})
+            return Failure.model_validate({"kind": error.kind, "message": str(error), "traceback": error.trace})
         case KeyboardInterrupt():
             return Failure(kind="interrupted", message="The trial was interrupted.")
         case _ if (reason := trouble(error)) is not None:

@@ -13,13 +13,14 @@ RunError
 └── StorageLostError       Optuna's storage stayed away, or came back without what it knew
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evals.errors import InputError, ModelError, RunError, TaskError, ToolError
 
 __all__ = [
+    "INPUT_ERRORS",
     "DataError",
     "DiskError",
     "InputError",
@@ -88,8 +89,18 @@ class StorageLostError(RunError):
 
 
 class TrialError(RunError):
-    """A trial ended before it was trained and scored; `kind` is one of `sweep.record.FailureKind`."""
+    """A trial ended before it was trained and scored; `kind` is one of `sweep.record.FailureKind`.
 
-    def __init__(self, kind: str, message: str) -> None:
+    `trace` says where, for a bug in a process of the trial's own.
+    """
+
+    def __init__(self, kind: str, message: str, trace: str | None = None) -> None:
         self.kind = kind
+        self.trace = trace
         super().__init__(message)
+
+
+INPUT_ERRORS: Mapping[str, type[InputError]] = {
+    error.__name__: error for error in (DataError, InputError, MachineError, ModelError, RunDirectoryError, TaskError)
+}
+"""What another process may say of the user's input, by name."""

@@ -9,6 +9,8 @@ from evals.errors import ModelError
 from evals.spec import QuantizationSpec
 from sweep.spec import MethodSpec, PeftSpec
 
+SHARDED_OPTIMIZERS = frozenset({"auto", "adamw_torch", "adamw_torch_fused"})
+"""Optimizers that step weights which several processes hold in parts; `auto` is then AdamW."""
 STARTS_THAT_CHANGE_THE_BASE = frozenset({"pissa", "olora"})
 
 
@@ -38,8 +40,21 @@ def complaints(method: MethodSpec) -> tuple[str, ...]:
 
 def refuse_impossible(name: str, method: MethodSpec) -> None:
     """Raise ModelError with the first reason why this method cannot be done right."""
-    for complaint in complaints(method):
+    for complaint in (*complaints(method), *sharding_complaints(method)):
         raise ModelError(f"methods.{name}: {complaint}")
+
+
+def sharding_complaints(method: MethodSpec) -> tuple[str, ...]:
+    """Why this method cannot be divided among its processes; empty where it can, or has one."""
+    training = method.training
+    processes, rows = training.num_processes, training.effective_batch_size
+    found = {
+        f"effective_batch_size {rows} is no multiple of num_processes {processes}; every process takes as many rows of "
+        "an optimizer step.": rows % processes != 0,
+        f"optim '{training.optim}' cannot step weights that are divided among {processes} processes; "
+        f"allowed: {', '.join(sorted(SHARDED_OPTIMIZERS))}.": training.optim not in SHARDED_OPTIMIZERS,
+    }
+    return tuple(sentence for sentence, holds in found.items() if holds and processes > 1)
 
 
 def _adapter_complaints(peft: PeftSpec, *, four_bit: bool) -> dict[str, bool]:

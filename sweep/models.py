@@ -15,7 +15,7 @@ import errno
 import gc
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,9 @@ def load_for_training(model: ModelSpec, method: MethodSpec, *, cache: Path, devi
     """Load a fresh base model. Raises ModelError where it cannot be loaded, MachineError where it cannot be trained."""
     _refuse_dtype(model, device)
     kept = model.model_copy(update={"dtype": "float32"}) if method.kind == "full" else model
-    loaded = load_model(kept, cache=cache, device=device, quantization=quantization_of(method))
+    # What several processes hold in parts has to be a floating-point tensor, whatever its bytes mean.
+    storage = model.dtype if method.training.num_processes > 1 else None
+    loaded = load_model(kept, cache=cache, device=device, quantization=quantization_of(method), quant_storage=storage)
     # Validation passes run in eval mode, and would repack the weights in the middle of training.
     keep_unpacked(loaded)
     return loaded
@@ -85,8 +87,13 @@ def trainable_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 def weights_sha256(model: torch.nn.Module) -> str:
     """SHA-256 of the trainable weights: names, dtypes and bytes."""
+    return sha256_of(trainable_weights(model))
+
+
+def sha256_of(weights: Mapping[str, torch.Tensor]) -> str:
+    """The same of weights by name, in order of their names."""
     digest = hashlib.sha256()
-    for name, weight in trainable_weights(model).items():
+    for name, weight in weights.items():
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -94,7 +101,12 @@ def weights_sha256(model: torch.nn.Module) -> str:
 
 def weights_are_finite(model: torch.nn.Module) -> bool:
     """Whether every trainable weight is a number."""
-    return all(bool(torch.isfinite(weight).all()) for weight in trainable_weights(model).values())
+    return are_finite(trainable_weights(model))
+
+
+def are_finite(weights: Mapping[str, torch.Tensor]) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(torch.isfinite(weight).all()) for weight in weights.values())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

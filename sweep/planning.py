@@ -32,6 +32,7 @@ def plan_study(  # noqa: PLR0913
     briefly. `model_config` is a config.json to read where the model is not at hand. Raises ModelError and DataError.
     """
     from sweep.plan import study
+    from sweep.plan.devices import grouped
     from sweep.study.seating import seatings
 
     data_root, cache = data_root.resolve(), (cache or DEFAULT_CACHE.expanduser()).resolve()
@@ -40,7 +41,7 @@ def plan_study(  # noqa: PLR0913
     if probe:
         from sweep.study.probe import probe as run_probe
 
-        first = devices[0] if devices else None
+        first = grouped(devices, spec.methods)[0] if devices else None
         probed = run_probe(spec, data_root=data_root, cache=cache, device=first, on_event=on_event)
     plan = study.plan_study(spec, basis, runs=runs, probed=probed, seating=seatings(spec, study.facts_of(basis)))
     return _with_differences(spec, plan, runs / spec.name)

@@ -34,9 +34,9 @@ class Memory(Spec):
     """Peak memory of a trial, in bytes; of all trials together where several shared the device."""
 
     host_bytes: int
-    """Peak resident memory of the worker process."""
+    """Peak resident memory of the worker process, or of all processes together that trained a trial for it."""
     device_bytes: int | None
-    """Peak memory allocated on the GPU; none on a CPU."""
+    """Peak memory allocated on the GPU, the largest of several; none on a CPU."""
 
 
 class MatrixProduct(Spec):

@@ -28,8 +28,12 @@ class ResourceWatch:
     True
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, count: int = 1) -> None:
+        """`count` GPUs from the device on are held, or the one CPU of the machine."""
         self._device = device
+        several = count > 1 and device.type == "cuda"
+        self._held = [torch.device("cuda", number) for number in range(count)] if several else [device]
+        self._noted = Memory(host_bytes=0, device_bytes=None)
         self._process = psutil.Process()
         self._host_bytes = 0
         self._energy = EnergyMeter([])
@@ -41,7 +45,7 @@ class ResourceWatch:
     def __enter__(self) -> Self:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        self._energy = EnergyMeter(counters_of(self._device))
+        self._energy = EnergyMeter([counter for device in self._held for counter in counters_of(device)])
         self._energy_due = time.monotonic() + ENERGY_SECONDS
         self._look()
         self._sampler.start()
@@ -55,10 +59,15 @@ class ResourceWatch:
         """The peak so far."""
         self._look()
         on_gpu = self._device.type == "cuda"
+        own = torch.cuda.max_memory_allocated(self._device) if on_gpu else None
         return Memory(
-            host_bytes=self._host_bytes,
-            device_bytes=torch.cuda.max_memory_allocated(self._device) if on_gpu else None,
+            host_bytes=max(self._host_bytes, self._noted.host_bytes),
+            device_bytes=None if own is None else max(own, self._noted.device_bytes or 0),
         )
+
+    def note(self, memory: Memory) -> None:
+        """Processes of the trial's own took this at their peak."""
+        self._noted = memory
 
     def use(self) -> DeviceUse:
         """The device, and the energy so far."""
@@ -68,6 +77,7 @@ class ResourceWatch:
         return DeviceUse(
             kind="cuda" if on_gpu else "cpu",
             name=torch.cuda.get_device_name(self._device) if on_gpu else cpu_model(),
+            count=len(self._held),
             energy_joules=joules,
             energy_source=None if joules is None else self._energy.source,
         )

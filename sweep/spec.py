@@ -106,6 +106,8 @@ class TrainingSpec(Spec):
     """Rows per optimizer step."""
     per_device_train_batch_size: int = Field(4, gt=0)
     """Rows per forward pass; gradients are accumulated up to the effective batch size."""
+    num_processes: int = Field(1, gt=0)
+    """Processes that train one trial together, each on a GPU of its own with a part of the model (FSDP)."""
     max_length: int = Field(1024, gt=1)
     """Longest row in tokens, prompt and completion together."""
     completion_only_loss: bool = True
@@ -145,17 +147,17 @@ class TrainingSpec(Spec):
     @property
     def micro_batch_size(self) -> int:
         """Rows per forward pass: the most that are allowed and make up an optimizer step without a rest."""
-        allowed = range(1, self.per_device_train_batch_size + 1)
-        return max(size for size in allowed if self.effective_batch_size % size == 0)
+        allowed, each = range(1, self.per_device_train_batch_size + 1), self.effective_batch_size / self.num_processes
+        return max((size for size in allowed if each % size == 0), default=1)
 
     @property
     def gradient_accumulation_steps(self) -> int:
-        """Forward passes per optimizer step."""
-        return self.effective_batch_size // self.micro_batch_size
+        """Forward passes per optimizer step, of each process."""
+        return max(1, self.effective_batch_size // (self.micro_batch_size * self.num_processes))
 
     def steps_per_epoch(self, rows: int) -> int:
         """Optimizer steps of one pass over so many rows, as transformers counts them."""
-        batches = math.ceil(rows / self.micro_batch_size)
+        batches = math.ceil(rows / (self.micro_batch_size * self.num_processes))
         return max(math.ceil(batches / self.gradient_accumulation_steps), 1)
 
     def planned_steps(self, rows: int) -> int:

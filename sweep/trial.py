@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from evals.harness import score
-from evals.models.load import load_model, load_tokenizer
+from evals.models.load import load_tokenizer
 from evals.models.scored import load_lm
 from evals.models.source import local_model
 from evals.offline import reading_from
 from evals.result import EvalResult
 from evals.spec import ModelSpec
 from evals.tasks.library import TaskLibrary
-from sweep.adapters import attach
+from sweep.adapters import load_trainee
 from sweep.config import TrialConfig
 from sweep.continuing import ALONE, Saving, go_on, open_keeper, start_over
 from sweep.course import Account, Course
@@ -30,11 +30,13 @@ from sweep.data.prepared import PreparedData
 from sweep.easing import Easing, eased
 from sweep.errors import InputError, TrialError
 from sweep.method_rules import quantization_of
-from sweep.models import load_for_training, release_memory, without_loading_bars
+from sweep.models import release_memory, without_loading_bars
 from sweep.progress import Progress
 from sweep.record import TrialRecord
 from sweep.resources import ResourceWatch
 from sweep.roofline import product_of
+from sweep.sharded.crew import train_together
+from sweep.sharded.order import Order
 from sweep.spec import MethodSpec
 from sweep.store import TrialDirectory
 from sweep.training.outcome import TrainingOutcome
@@ -59,6 +61,7 @@ class _Surroundings:
     on_progress: Callable[[Progress], None]
     deadline: float | None
     keeper: StateKeeper | None
+    watch: ResourceWatch
 
 
 def run_trial(  # noqa: PLR0913
@@ -84,7 +87,9 @@ def run_trial(  # noqa: PLR0913
     written at all.
     """
     began = time.monotonic() - data_seconds
-    course, watch = Course(), ResourceWatch(device)
+    method = config.method_spec
+    course = Course()
+    watch = ResourceWatch(device, 1 if method is None else method.training.num_processes)
 
     def account() -> Account:
         course.measure(watch.peak(), watch.use())
@@ -109,8 +114,9 @@ def run_trial(  # noqa: PLR0913
         on_progress=on_progress,
         deadline=None if deadline is None else began + deadline - course.earlier_seconds,
         keeper=keeper,
+        watch=watch,
     )
-    product = None if config.method_spec is None else product_of(config.model.dtype, device)
+    product = None if method is None else product_of(config.model.dtype, device)
     with watch, without_loading_bars(), reading_from(config.scoring.data_root):
         _run_guarded(config, around, course, trained)
         course.measure(watch.peak(), watch.use().model_copy(update={"matrix_product": product}))
@@ -173,6 +179,12 @@ def _run(config: TrialConfig, around: _Surroundings, course: Course, trained: Tr
 def _train_guarded(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: Course) -> TrainingOutcome:
     """Train, in a way that an interruption costs little."""
     keeper = around.keeper
+    if method.training.num_processes > 1:
+        # Nothing is saved until it has been trained, so a stop need not be waited for.
+        outcome = _train_together(config, method, around, course)
+        if keeper is not None and not outcome.pruned:
+            keeper.finish(outcome, around.directory.checkpoint, around.directory.steps)
+        return outcome
     if keeper is None:
         return _train(config, method, around, course)
     with keeper.stop.listening():
@@ -193,9 +205,7 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
     around.on_progress(Progress("load", 0, 0, None))
     began = time.monotonic()
     tokenizer = load_tokenizer(around.model, cache=around.cache)
-    base = load_for_training(around.model, method, cache=around.cache, device=around.device)
-    load_original = partial(load_model, around.model, cache=around.cache, device=torch.device("cpu"))
-    trainee = attach(base, method, around.model, seed=config.seed, load_original=load_original)
+    trainee = load_trainee(around.model, method, seed=config.seed, cache=around.cache, device=around.device)
     course.seconds["load"] = course.seconds.get("load", 0.0) + time.monotonic() - began
     outcome = train(
         trainee,
@@ -210,6 +220,27 @@ def _train(config: TrialConfig, method: MethodSpec, around: _Surroundings, cours
         deadline=around.deadline,
         keeper=around.keeper,
     )
+    course.seconds.update(outcome.seconds)
+    return outcome
+
+
+def _train_together(config: TrialConfig, method: MethodSpec, around: _Surroundings, course: Course) -> TrainingOutcome:
+    """Train over several processes, each with a part of the model on a device of its own."""
+    around.on_progress(Progress("load", 0, 0, None))
+    release_memory()
+    order = Order(
+        model=around.model,
+        method=method,
+        seed=config.seed,
+        prepared=around.prepared,
+        cache=around.cache,
+        hub=config.scoring.data_root,
+        output=around.directory.checkpoint,
+        steps=around.directory.steps,
+        deadline=around.deadline,
+    )
+    outcome, memory = train_together(order, on_rung=around.on_rung, on_progress=around.on_progress)
+    around.watch.note(memory)
     course.seconds.update(outcome.seconds)
     return outcome
 

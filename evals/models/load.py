@@ -37,15 +37,19 @@ def load_tokenizer(model: ModelSpec, *, cache: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(
+def load_model(  # noqa: PLR0913
     model: ModelSpec,
     *,
     cache: Path,
     device: torch.device,
     quantization: QuantizationSpec | None = None,
     checkpoint: Path | None = None,
+    quant_storage: str | None = None,
 ) -> PreTrainedModel:
-    """The base model's weights, or those of a fully fine-tuned checkpoint, in the model's dtype on one device."""
+    """The base model's weights, or those of a fully fine-tuned checkpoint, in the model's dtype on one device.
+
+    `quant_storage` is the dtype that packed 4-bit weights are kept in, without another meaning; bytes unless named.
+    """
     source = find_source(model, cache=cache) if checkpoint is None else ModelSource(str(checkpoint), None)
     _check_remote_code(model)
     try:
@@ -55,7 +59,7 @@ def load_model(
             dtype=getattr(torch, model.dtype),
             attn_implementation=model.attn_implementation,
             trust_remote_code=model.trust_remote_code,
-            quantization_config=None if quantization is None else four_bit_config(quantization, model),
+            quantization_config=None if quantization is None else four_bit_config(quantization, model, quant_storage),
             device_map={"": device},
             use_safetensors=True,
         )
@@ -76,13 +80,14 @@ def keep_unpacked(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def four_bit_config(quantization: QuantizationSpec, model: ModelSpec) -> BitsAndBytesConfig:
+def four_bit_config(quantization: QuantizationSpec, model: ModelSpec, storage: str | None = None) -> BitsAndBytesConfig:
     """Bitsandbytes' settings: 4-bit storage, compute in the model's own dtype (QLoRA, arXiv 2305.14314)."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=quantization.bnb_4bit_quant_type,
         bnb_4bit_use_double_quant=quantization.use_bnb_nested_quant,
         bnb_4bit_compute_dtype=getattr(torch, model.dtype),
+        bnb_4bit_quant_storage=getattr(torch, storage or "uint8"),
     )
 
 

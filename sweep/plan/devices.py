@@ -2,14 +2,16 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from sweep.environment import cpu_model
+from sweep.errors import MachineError
 from sweep.shape import Device, Facts
+from sweep.spec import MethodSpec
 
 MEBIBYTE = 2**20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -53,10 +55,25 @@ def read_gpus(listed: str, visible: Sequence[str] | None) -> tuple[Device, ...]:
 
 def largest(facts: Facts, visible: Sequence[str | None]) -> Facts:
     """The facts with the largest device that a worker may have: what fits one of them is not refused."""
-    names = [name for name in visible if name is not None]
+    names = [name for group in visible if group is not None for name in group.split(",")]
     if facts.device.kind == "cpu" or len(names) < 2:  # noqa: PLR2004 - there is nothing to choose
         return facts
     return replace(facts, device=max([facts.device, *gpus(names)], key=lambda device: device.memory_bytes))
+
+
+def grouped(names: Sequence[str], methods: Mapping[str, MethodSpec]) -> tuple[str, ...]:
+    """GPUs by worker, as CUDA_VISIBLE_DEVICES takes them: one, or as many as the method with most processes has.
+
+    Raises MachineError where there are fewer. GPUs that make up no whole group are left out.
+    """
+    name, size = max(
+        ((name, method.training.num_processes) for name, method in methods.items()), key=lambda one: one[1]
+    )
+    if names and len(names) < size:
+        raise MachineError(
+            f"methods.{name}.training.num_processes: {size} processes need a GPU each, and there are {len(names)}."
+        )
+    return tuple(",".join(names[start : start + size]) for start in range(0, len(names) - size + 1, size))
 
 
 def cpu() -> Device:

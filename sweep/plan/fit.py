@@ -9,7 +9,7 @@ from functools import partial
 
 from evals.spec import ModelSpec
 from sweep.config import TrialConfig
-from sweep.method_rules import complaints
+from sweep.method_rules import complaints, sharding_complaints
 from sweep.plan.memory import MemoryEstimate, estimate
 from sweep.plan.result import DeviceFit, Fit, MethodMemory
 from sweep.plan.space_ends import Ends, ends
@@ -93,7 +93,7 @@ def advice(model: ModelSpec, method: MethodSpec, shape: ModelShape, rows: RowLen
         changed = method
         for _, change in changes:
             changed = change(changed)
-        if complaints(changed):
+        if complaints(changed) or sharding_complaints(changed):
             continue
         needed = _estimate(model, shape, rows, device.kind, changed).peak.expected
         if needed <= device.memory_bytes:

@@ -70,13 +70,16 @@ def estimate(
 ) -> MemoryEstimate:
     """Memory that training needs on a device; the rows bound how long a micro-batch can be."""
     longest = _pass(model, method, shape, lengths, device)
-    weights = Range.exactly(weight_bytes(model, method, shape))
+    # Each process has its part of these, and all of what is below.
+    part = 1 / method.training.num_processes
+    weights = Range.exactly(weight_bytes(model, method, shape)) * part
     trainable = trainable_parameters(method, shape)
-    gradients = Range.exactly(FLOAT32 * trainable)
-    optimizer, paged = optimizer_bytes(method, shape, device)
+    gradients = Range.exactly(FLOAT32 * trainable) * part
+    optimizer, paged = (states * part for states in optimizer_bytes(method, shape, device))
+    adapters = Range.exactly(0 if method.kind == "full" else FLOAT32 * trainable) * part
     activations = _activations(shape, longest, lengths)
-    logits, work = _logits(shape, longest, lengths), _work_space(shape, longest)
-    adapters = Range.exactly(0 if method.kind == "full" else FLOAT32 * trainable)
+    gathered = gathered_bytes(model, method, shape)
+    logits, work = _logits(shape, longest, lengths), total((_work_space(shape, longest), gathered))
     parts = {
         "weights": weights,
         "adapters": adapters,
@@ -89,13 +92,39 @@ def estimate(
     }
     accumulated = gradients * (1 if method.training.gradient_accumulation_steps > 1 else 0)
     moments = (
-        total((activations, logits, accumulated)),
+        total((activations, logits, accumulated, gathered)),
         total((gradients, work)),
-        total((gradients, _step_bytes(method, shape, device))),
+        total((gradients, _step_bytes(method, shape, device) * part)),
     )
     peak = total((weights, adapters, optimizer, OVERHEAD[device], _largest(moments)))
+    if device == "cpu":
+        parts, peak = _on_one_machine(method, parts, peak)
     unseen = total((OVERHEAD[device], paged)) if device == "cuda" else Range.exactly(0)
     return MemoryEstimate(parts, peak, unseen)
+
+
+def gathered_bytes(model: ModelSpec, method: MethodSpec, shape: ModelShape) -> Range:
+    """What a process holds of the others' weights at one time: a decoder layer, the next one, and what is around them.
+
+    Where all is trained, the gradients of a layer and of the embeddings are whole until they are added up.
+    """
+    if method.training.num_processes == 1:
+        return Range.exactly(0)
+    size = FLOAT32 if method.kind == "full" else DTYPE_BYTES[model.dtype]
+    around = size * (shape.embedding_parameters + shape.head_parameters)
+    layer = max(0, weight_bytes(model, method, shape) - around) / max(1, shape.layers)
+    whole = layer + around if method.kind == "full" else 0
+    return Range(layer, 2 * layer + around + whole, 3 * layer + around + 2 * whole)
+
+
+def _on_one_machine(method: MethodSpec, parts: Mapping[str, Range], peak: Range) -> tuple[dict[str, Range], Range]:
+    """CPU processes share the machine's memory; each loads the whole base model before it keeps a part of it."""
+    processes = method.training.num_processes
+    if processes == 1:
+        return dict(parts), peak
+    everywhere = {name: part * processes for name, part in parts.items()}
+    loading = total((everywhere["weights"] * processes, everywhere["adapters"] * processes, everywhere["overhead"]))
+    return everywhere, _largest((peak * processes, loading))
 
 
 def weight_bytes(model: ModelSpec, method: MethodSpec, shape: ModelShape) -> int:

@@ -26,7 +26,8 @@ def optimizer_bytes(method: MethodSpec, shape: ModelShape, device: DeviceKind) -
     """
     name = method.training.optim
     if name == "auto":
-        name = "paged_adamw_8bit" if device == "cuda" else "adamw_torch"
+        is_whole = method.training.num_processes == 1
+        name = "paged_adamw_8bit" if device == "cuda" and is_whole else "adamw_torch"
     states = _states(name)
     is_paged = "paged" in name and device == "cuda"
     held = paged = 0.0

@@ -20,7 +20,7 @@ from sweep.plan.lengths import prepare_rows, row_lengths
 from sweep.plan.result import Seating, StudyPlan
 from sweep.plan.schedule import Schedule, is_measured, notes, schedule
 from sweep.record import TrialRecord
-from sweep.shape import Device, Facts, ModelShape, RowLengths
+from sweep.shape import Device, DeviceKind, Facts, ModelShape, RowLengths
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 
@@ -140,7 +140,7 @@ def plan_study(
         timed_from=_source(laid_out, probed, earlier),
         price_per_hour=spec.report.price_per_hour,
         currency=spec.report.currency,
-        assumptions=(PRUNING, TOGETHER, *_of_seats(laid_out)),
+        assumptions=(PRUNING, TOGETHER, *_of_seats(laid_out), *_of_processes(spec, kind)),
         missing=(*basis.missing, *notes(spec, laid_out), *_unknown_layers(basis.shape)),
     )
 
@@ -162,6 +162,22 @@ def _of_seats(laid_out: Schedule) -> list[str]:
     if not shared or all(seat.time_ratio is not None for seat in shared):
         return []
     return [UNMEASURED]
+
+
+def _of_processes(spec: StudySpec, kind: DeviceKind) -> list[str]:
+    """What is divided among how many devices."""
+    processes = {name: method.training.num_processes for name, method in spec.methods.items()}
+    divided = [f"{name} over {count}" for name, count in processes.items() if count > 1]
+    if not divided:
+        return []
+    what = "processes of this machine, whose memory is added up" if kind == "cpu" else "GPUs, memory of each"
+    whole = " Each of them loads the whole base model into the machine's own memory first."
+    others = ""
+    if kind == "cuda" and min(processes.values()) < max(processes.values()):
+        others = (
+            f" Every worker holds {max(processes.values())} GPUs; methods of fewer processes leave some of them idle."
+        )
+    return [f"Trained alone, in parts ({what}): {', '.join(divided)}.{whole}{others}"]
 
 
 def _unknown_layers(shape: ModelShape) -> list[str]:

@@ -61,7 +61,7 @@ def repacked(config: TrialConfig) -> TrialConfig | None:
 
 def _other_size(training: TrainingSpec) -> int | None:
     """Rows a pass: the next fewer that divide a step, which need less memory; where there are none, the next more."""
-    now, step = training.micro_batch_size, training.effective_batch_size
+    now, step = training.micro_batch_size, training.effective_batch_size // training.num_processes
     divisors = [size for size in range(1, step + 1) if step % size == 0 and size != now]
     fewer = [size for size in divisors if size < now]
     return fewer[-1] if fewer else next(iter(divisors), None)

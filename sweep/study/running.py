@@ -1,23 +1,19 @@
 """A trial in a worker's hands, and what a worker's last words about it mean."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evals.errors import InputError, ModelError, RunError, TaskError
+from evals.errors import InputError, RunError
 from sweep.config import TrialConfig
 from sweep.disk import disk_error
 from sweep.easing import Easing
-from sweep.errors import DataError, DiskError, MachineError, RunDirectoryError
+from sweep.errors import INPUT_ERRORS, DiskError
 from sweep.protocol import Crashed, Died, Message, Refused
 from sweep.record import Failure, FailureKind, TrialRecord
 from sweep.store import TrialDirectory, trained_tokens
-
-INPUT_ERRORS: Mapping[str, type[InputError]] = {
-    error.__name__: error for error in (DataError, InputError, MachineError, ModelError, RunDirectoryError, TaskError)
-}
 
 
 @dataclass(slots=True)

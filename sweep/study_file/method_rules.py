@@ -6,7 +6,7 @@ A searched key stands for all of its values: a study is refused for a combinatio
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 
-from sweep.method_rules import complaints
+from sweep.method_rules import complaints, sharding_complaints
 from sweep.spec import RESERVED_METHOD_NAMES, Dimension, MethodKind, ParamValue, StudySpec
 from sweep.study_file.document import Place
 from sweep.study_file.fill import ADAPTER_KINDS, kind_of
@@ -156,15 +156,38 @@ def batches_come_out_even(written: WrittenStudy, spec: StudySpec) -> Iterator[Fi
         steps = possible_values(spec, name, "training.effective_batch_size")
         passes = possible_values(spec, name, "training.per_device_train_batch_size")
         for rows, part in itertools.product(steps, passes):
-            if not isinstance(rows, int) or not isinstance(part, int) or rows % min(rows, part) == 0:
+            if not isinstance(rows, int) or not isinstance(part, int):
+                continue
+            processes = spec.methods[name].training.num_processes
+            own, each = max(1, rows // processes), "" if processes == 1 else f" in each of {processes} processes"
+            if own % min(own, part) == 0:
                 continue
             message = (
-                f"effective_batch_size {rows} is no multiple of per_device_train_batch_size {part}; an optimizer step "
-                f"takes whole forward passes."
+                f"effective_batch_size {rows} is no multiple of per_device_train_batch_size {part}{each}; an optimizer "
+                f"step takes whole forward passes."
             )
             depends = (_training_place(written, spec, name, "per_device_train_batch_size"),)
             yield Finding(_training_place(written, spec, name, "effective_batch_size"), message, depends)
             break
+
+
+def sharded_methods_can_be_trained(written: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
+    """What is divided among several processes has batches and optimizers that can be, for any that may be drawn."""
+    for name, method in spec.methods.items():
+        place = _training_place(written, spec, name, "num_processes")
+        if method.training.num_processes > 1 and spec.model.dtype == "float16":
+            message = "float16 is not trained over several processes; use bfloat16 or float32, or num_processes: 1."
+            yield Finding(place, message, (("model", "dtype"),))
+        batches = possible_values(spec, name, "training.effective_batch_size")
+        optimizers = possible_values(spec, name, "training.optim")
+        for rows, optim in itertools.product(batches, optimizers):
+            drawn = {"effective_batch_size": rows, "optim": optim}
+            training = method.training.model_copy(update=drawn)
+            found = sharding_complaints(method.model_copy(update={"training": training}))
+            if found:
+                depends = tuple(_training_place(written, spec, name, key) for key in drawn)
+                yield Finding(place, f"methods.{name}: {found[0]}", depends)
+                break
 
 
 def rows_are_the_same(written: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
@@ -263,6 +286,7 @@ RULES = (
     keys_suit_kinds,
     adapters_can_start,
     batches_come_out_even,
+    sharded_methods_can_be_trained,
     rows_are_the_same,
     training_words_are_known,
 )

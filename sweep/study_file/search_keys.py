@@ -25,6 +25,7 @@ _FIXED: Mapping[str, str] = {
     "validations": "the pruner compares trials at the same rungs",
     "validation_rows": "losses over different rows cannot be compared",
     "horizon": "the pruner compares trials at the same rungs",
+    "num_processes": "workers are given as many devices as a method needs before its trials are known",
 }
 """Training keys that have one value in a study, and why."""
 

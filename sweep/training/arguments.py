@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.training_args import OptimizerNames
 from trl import SFTConfig
 
@@ -37,18 +38,27 @@ SCHEDULE_DEFAULTS: Mapping[str, Mapping[str, float]] = {
 }
 """Arguments that transformers demands of a schedule. Here a number of steps may be a share of all steps."""
 
+SHARDING: Mapping[str, object] = {
+    "version": 2,
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "reshard_after_forward": True,
+    "cpu_ram_efficient_loading": False,
+}
+"""accelerate's FSDP: parameters, gradients and moments in parts, gathered for a decoder layer at a time."""
+
 
 def sft_config(  # noqa: PLR0913
     training: TrainingSpec, *, rows: int, dtype: torch.dtype, device: torch.device, seed: int, output: Path
 ) -> SFTConfig:
     """TRL's arguments for one trial over so many rows. Raises MachineError where the optimizer is unknown."""
-    return SFTConfig(
+    is_sharded = training.num_processes > 1
+    arguments = SFTConfig(
         **{name: getattr(training, name) for name in SAME_NAME},
         output_dir=str(output),
         max_steps=training.max_steps or -1,
         per_device_train_batch_size=training.micro_batch_size,
         lr_scheduler_kwargs=schedule_arguments(training, training.planned_steps(rows)),
-        optim=resolve_optim(training.optim, device),
+        optim=resolve_optim(training.optim, device, is_sharded=is_sharded),
         # Autocast, for every method alike: adapters and fully trained weights are float32 underneath.
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
@@ -73,13 +83,20 @@ def sft_config(  # noqa: PLR0913
         report_to="none",
         push_to_hub=False,
         disable_tqdm=True,
+        fsdp=is_sharded or None,
+        fsdp_config=dict(SHARDING) if is_sharded else None,
     )
+    if is_sharded:
+        # Weights are gathered and gradients added up as they are kept, and computed with under autocast, as in one
+        # process. accelerate's own policy would do both in the compute dtype, and garble packed 4-bit weights.
+        arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy()
+    return arguments
 
 
-def resolve_optim(optim: str, device: torch.device) -> str:
-    """The optimizer by transformers' name; `auto` is decided by the device."""
+def resolve_optim(optim: str, device: torch.device, *, is_sharded: bool = False) -> str:
+    """The optimizer by transformers' name; `auto` is decided by the device, and by whether weights are in parts."""
     if optim == "auto":
-        return "paged_adamw_8bit" if device.type == "cuda" else "adamw_torch"
+        return "paged_adamw_8bit" if device.type == "cuda" and not is_sharded else "adamw_torch"
     known = [name.value for name in OptimizerNames]
     if optim not in known:
         raise MachineError(f"training.optim: unknown optimizer '{optim}'. Use auto, or one of {', '.join(known)}.")

@@ -9,22 +9,26 @@ from typing import Any
 
 import torch
 
+from sweep.training.ranks import ALONE, Ranks
+
 
 @torch.no_grad()
-def validation_loss(model: torch.nn.Module, batches: Iterable[dict[str, Any]]) -> float:
+def validation_loss(model: torch.nn.Module, batches: Iterable[dict[str, Any]], ranks: Ranks = ALONE) -> float:
     """Mean loss per token under TRL's fused output layer, which builds no logits; the model is left in training mode.
 
-    Raises ValueError where no token has a label.
+    Several processes read a part of the batches each. Raises ValueError where no token has a label.
     """
-    loss, tokens = 0.0, 0
+    loss, tokens = 0.0, 0.0
     model.eval()
     try:
-        for batch in batches:
+        for batch, counts in ranks.share(batches):
             output = model(**batch, fused_lm_head=True, use_cache=False)
-            loss -= float(output.log_probs.double().sum())
-            tokens += int(output.label_mask.sum())
+            if counts:
+                loss -= float(output.log_probs.double().sum())
+                tokens += int(output.label_mask.sum())
     finally:
         model.train()
+    loss, tokens = ranks.add_up(loss, tokens)
     if tokens == 0:
         raise ValueError("the validation rows hold no completion token.")
     return loss / tokens

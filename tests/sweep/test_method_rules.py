@@ -51,6 +51,21 @@ def test_a_possible_method_draws_no_complaint(possible) -> None:
     assert complaints(possible) == ()
 
 
+@pytest.mark.parametrize(
+    ("training", "named"),
+    [
+        ({"num_processes": 3, "effective_batch_size": 16}, "16 is no multiple of num_processes 3"),
+        ({"num_processes": 2, "optim": "paged_adamw_8bit"}, "'paged_adamw_8bit' cannot step weights"),
+    ],
+)
+def test_what_cannot_be_divided_among_processes_is_refused(training, named) -> None:
+    divided = method("lora").model_copy(update={"training": TrainingSpec(**training)})
+
+    with pytest.raises(ModelError, match=named):
+        refuse_impossible("mine", divided)
+    refuse_impossible("mine", divided.model_copy(update={"training": TrainingSpec(**training | {"num_processes": 1})}))
+
+
 def test_qlora_is_quantized_without_being_told_and_lora_is_not() -> None:
     assert quantization_of(method("qlora")) == QuantizationSpec(bnb_4bit_quant_type="nf4", use_bnb_nested_quant=True)
     assert quantization_of(method("lora", four_bit=True)) == QuantizationSpec()

@@ -21,6 +21,7 @@ DECISIVE = frozenset(
         "training.optim",
         "training.neftune_noise_alpha",
         "training.gradient_checkpointing",
+        "training.num_processes",
     }
 )
 """Keys of a method that decide where its trials can be trained, beside all of its quantization."""
@@ -34,6 +35,8 @@ def is_decisive(key: str) -> bool:
 def solo_reason(method: MethodSpec, model: ModelSpec, device_type: str) -> str | None:
     """Why a trial has to be trained alone, in a phrase; none where it can sit in a lane."""
     peft, training = method.peft, method.training
+    if training.num_processes > 1:
+        return f"it is divided among {training.num_processes} processes, each on a device of its own"
     if method.kind == "full" or peft is None:
         return "full fine-tuning changes the base model"
     reasons = {

@@ -8,9 +8,11 @@ import psutil
 import pytest
 
 from sweep.environment import cpu_model
+from sweep.errors import MachineError
 from sweep.plan import devices as module
-from sweep.plan.devices import MEBIBYTE, cpu, devices, gpus, largest, read_gpus
+from sweep.plan.devices import MEBIBYTE, cpu, devices, gpus, grouped, largest, read_gpus
 from sweep.shape import Device, Facts
+from sweep.spec import MethodSpec, TrainingSpec
 
 TWO = (
     "GPU-11111111-aaaa, 0, NVIDIA H100 80GB HBM3, 81559, 80000\n"
@@ -148,3 +150,21 @@ def test_devices_are_found_without_torch() -> None:
     program = "import sys; from sweep.plan.devices import devices; devices(); sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def methods_of(**processes) -> dict[str, MethodSpec]:
+    return {
+        name: MethodSpec(kind="lora", training=TrainingSpec(num_processes=count)) for name, count in processes.items()
+    }
+
+
+def test_a_worker_gets_as_many_gpus_as_the_method_with_most_processes() -> None:
+    assert grouped(["a", "b", "c"], methods_of(one=1, other=1)) == ("a", "b", "c")
+    # The fifth makes up no pair.
+    assert grouped(["a", "b", "c", "d", "e"], methods_of(one=1, other=2)) == ("a,b", "c,d")
+    assert grouped([], methods_of(other=2)) == ()
+
+
+def test_fewer_gpus_than_processes_are_refused() -> None:
+    with pytest.raises(MachineError, match=r"methods\.big\.training\.num_processes: 4 processes .* there are 3\."):
+        grouped(["a", "b", "c"], methods_of(small=1, big=4))

@@ -83,3 +83,26 @@ def test_rows_that_nothing_is_known_of_may_be_as_long_as_allowed_and_need_not_be
 
     assert unknown.expected == known.expected
     assert unknown.low == 0
+
+
+@pytest.mark.parametrize("method", [LORA, QLORA, FULL])
+def test_a_part_of_weights_gradients_and_moments_but_all_activations_are_in_each_process(method: MethodSpec) -> None:
+    training = method.training.model_copy(update={"optim": "adamw_torch"})
+    whole = estimate(MODEL, method.model_copy(update={"training": training}), LLAMA_70B, ROWS, "cuda")
+    divided = training.model_copy(update={"num_processes": 8})
+    part = estimate(MODEL, method.model_copy(update={"training": divided}), LLAMA_70B, ROWS, "cuda")
+
+    for name in ("weights", "adapters", "gradients", "optimizer"):
+        assert part.parts[name].expected == pytest.approx(whole.parts[name].expected / 8)
+    for name in ("activations", "logits", "overhead"):
+        assert part.parts[name] == whole.parts[name]
+    assert part.peak.expected < whole.peak.expected / 3
+
+
+def test_processes_of_one_cpu_share_its_memory() -> None:
+    divided = LORA.model_copy(update={"training": TRAINING.model_copy(update={"num_processes": 2})})
+    whole, parts = (estimate(MODEL, method, LLAMA_8B, ROWS, "cpu") for method in (LORA, divided))
+
+    assert parts.parts["weights"].expected == pytest.approx(whole.parts["weights"].expected)
+    # Each loads the whole base model before it keeps a part of it.
+    assert parts.peak.expected > 2 * whole.parts["weights"].expected

@@ -196,6 +196,30 @@ METHODS = [
         "effective_batch_size 16 is no multiple of per_device_train_batch_size 3",
     ),
     after_head(
+        "uneven parts of a batch",
+        "training:\n  num_processes: 3\n",
+        7,
+        "effective_batch_size 16 is no multiple of num_processes 3",
+    ),
+    after_head(
+        "uneven batch of each process",
+        "training:\n  num_processes: 2\n  per_device_train_batch_size: 3\n",
+        8,
+        "effective_batch_size 16 is no multiple of per_device_train_batch_size 3 in each of 2 processes",
+    ),
+    after_head(
+        "optimizer of whole weights",
+        "training:\n  num_processes: 2\n  optim: adamw_8bit\n",
+        7,
+        "optim 'adamw_8bit' cannot step weights that are divided among 2 processes",
+    ),
+    after_head(
+        "searched processes",
+        "search_space:\n  training.num_processes: {values: [1, 2]}\n",
+        6,
+        "as many devices as a method needs",
+    ),
+    after_head(
         "uneven searched batch",
         "search_space:\n  training.effective_batch_size: {min: 8, max: 16}\n",
         6,

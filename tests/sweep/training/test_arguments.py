@@ -18,6 +18,7 @@ MAPPED_OTHERWISE = {
     "max_steps",
     "effective_batch_size",
     "per_device_train_batch_size",
+    "num_processes",
     "completion_only_loss",
     "lr_scheduler_kwargs",
     "optim",
@@ -104,7 +105,22 @@ def test_schedules_get_the_arguments_that_transformers_demands() -> None:
         ({"effective_batch_size": 4, "per_device_train_batch_size": 2, "num_train_epochs": 1.5}, 20, 8),
         ({"effective_batch_size": 8, "per_device_train_batch_size": 8, "num_train_epochs": 2}, 3, 2),
         ({"max_steps": 3}, 1000, 3),
+        ({"effective_batch_size": 8, "num_processes": 2, "num_train_epochs": 1}, 29, 4),
     ],
 )
 def test_planned_steps(settings, rows, steps) -> None:
     assert TrainingSpec(**settings).planned_steps(rows) == steps
+
+
+@pytest.mark.parametrize(("processes", "rows", "passes"), [(1, 4, 4), (2, 4, 2), (4, 4, 1), (8, 2, 1)])
+def test_several_processes_share_the_rows_of_an_optimizer_step(processes, rows, passes) -> None:
+    training = TrainingSpec(effective_batch_size=16, per_device_train_batch_size=4, num_processes=processes)
+
+    assert (training.micro_batch_size, training.gradient_accumulation_steps) == (rows, passes)
+
+
+def test_weights_in_parts_are_stepped_by_an_optimizer_that_can() -> None:
+    cuda = torch.device("cuda")
+
+    assert resolve_optim("auto", cuda) == "paged_adamw_8bit"
+    assert resolve_optim("auto", cuda, is_sharded=True) == "adamw_torch"
