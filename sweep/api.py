@@ -25,7 +25,8 @@ from sweep.connections import connection_problems, connections
 from sweep.data.check import check_files
 from sweep.environment import Capability, capabilities
 from sweep.errors import InputError, TaskError
-from sweep.events import Event, Notice, OnEvent
+from sweep.events import Notice, OnEvent
+from sweep.options import PoolName
 from sweep.planning import plan_run, plan_study
 from sweep.record import TrialRecord
 from sweep.scoring import DEFAULT_CACHE, own_data, score_trial
@@ -163,39 +164,39 @@ def run_study(  # noqa: PLR0913
     runs: Path = Path("runs"),
     cache: Path | None = None,
     devices: Sequence[str] | None = None,
+    pool: PoolName = "local",
+    address: str = "auto",
+    workers: int | None = None,
     on_event: OnEvent | None = None,
 ) -> Run:
     """Run a study, or go on where it stopped, and build its report.
 
     `data_root` is the directory that the study's data paths start from. `devices` are the GPUs to use, all of them
-    without it: one for each worker, or as many as the method with most `num_processes`. Raises InputError where
+    without it: one for each worker, or as many as the method with most `num_processes`; with the pool `ray` those of
+    the Ray cluster at `address`. Without a GPU there are `workers` on the CPU, of each node. Raises InputError where
     something in the study cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be
     gone on with.
     """
     refuse_problems(spec, data_root)
     reached = connections(spec, os.environ)
-    # Optuna, SQLAlchemy and matplotlib take seconds to import, which `sweep check` and `--help` need not wait for.
-    from sweep.plan.devices import grouped
-    from sweep.pool.local import cuda_devices
+    # What takes seconds to import, `sweep check` and `--help` need not wait for.
+    from sweep.pool.choice import choose_workers
     from sweep.search.mirror import Storage
     from sweep.study import phases
     from sweep.tracking.tracker import Tracker
     from sweep.worker import TrialRunner
 
-    def watch(event: Event) -> None:
-        if on_event is not None:
-            on_event(event)
-
+    watch: OnEvent = on_event or (lambda _: None)
     directory = RunDirectory(runs / spec.name)
     cache = (cache or DEFAULT_CACHE.expanduser()).resolve()
-    devices = grouped(cuda_devices() if devices is None else devices, spec.methods)
+    data_root = data_root.resolve()
     phases.run_study(
         spec,
         run=directory,
-        data_root=data_root.resolve(),
+        data_root=data_root,
         cache=cache,
         on_event=watch,
-        workers=phases.Workers(partial(TrialRunner, cache), devices=devices or (None,)),
+        workers=choose_workers(pool, partial(TrialRunner, cache), spec, data_root, devices, address, workers),
         tracker=Tracker(spec, directory, on_warning=lambda text: watch(Notice(text)), uri=reached.tracking)
         if spec.tracking.mlflow
         else None,

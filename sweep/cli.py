@@ -31,11 +31,14 @@ from sweep.errors import InputError, RunError
 from sweep.interrupts import INTERRUPTED, leaving_at_once
 from sweep.live import study_display
 from sweep.options import (
+    AddressOption,
     CacheOption,
     DevicesOption,
+    PoolOption,
     RunArgument,
     SetOption,
     StudyArgument,
+    WorkersOption,
     complaints,
     console,
     default_cache,
@@ -91,12 +94,15 @@ def check(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917
     study: StudyArgument,
     overrides: SetOption = None,
     runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
     cache: CacheOption = None,
     devices: DevicesOption = None,
+    pool: PoolOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Run the whole study, or go on where it stopped."""
     again = shlex.join(["sweep", *(masked(argument) for argument in sys.argv[1:])])
@@ -112,6 +118,9 @@ def run(
                     runs=runs,
                     cache=cache or default_cache(),
                     devices=device_names(devices),
+                    pool=pool,
+                    address=address or "auto",
+                    workers=workers,
                     on_event=on_event,
                 )
         except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from evals.result import EvalResult, Noise
 from sweep import openings
+from sweep.board import FRESH_SECONDS, Board
 from sweep.budget import describe, progress
 from sweep.config import TrialConfig
 from sweep.environment import Capability
@@ -74,7 +75,22 @@ def status_table(status: RunStatus) -> RenderableType:
         )
     left = "" if not status.seconds_left else f", about {_duration(status.seconds_left)} left on one worker"
     divided = [escape(note) for note in division_notes(status.spec.evaluation)]
-    return Group(f"{status.spec.name}: {status.phase}{left}", table, openings.describe(status.openings), *divided)
+    workers = [] if status.board is None else [_workers_table(status.board)]
+    head = f"{status.spec.name}: {status.phase}{left}"
+    return Group(head, table, *workers, openings.describe(status.openings), *divided)
+
+
+def _workers_table(board: Board) -> Table:
+    """What each worker is doing."""
+    age = board.age_seconds
+    old = f"as of {_duration(age)} ago; the driver may be gone" if age > FRESH_SECONDS else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=old)
+    for name in ("worker", "on", "device", "doing", "for"):
+        table.add_column(name)
+    for line in board.workers:
+        cells = (str(line.number), line.place, line.device, line.doing)
+        table.add_row(*(escape(cell) for cell in cells), f"{line.seconds + age:.0f} s")
+    return table
 
 
 def study_summary(spec: StudySpec) -> RenderableType:

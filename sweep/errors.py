@@ -9,8 +9,9 @@ RunError
 ├── WorkerDiedError        a worker process ended without an answer
 ├── TrialError             a trial ended early; `kind` says as what
 ├── StudyFailedError       no method reached a result
-├── DiskError              the run directory's disk is full, read-only or gone
-└── StorageLostError       Optuna's storage stayed away, or came back without what it knew
+├── StorageLostError       Optuna's storage stayed away, or came back without what it knew
+├── ClusterLostError       no machine of a cluster has been left for a long time
+└── DiskError              the run directory's disk is full, read-only or gone
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from evals.errors import InputError, ModelError, RunError, TaskError, ToolError
 
 __all__ = [
     "INPUT_ERRORS",
+    "ClusterLostError",
     "DataError",
     "DiskError",
     "InputError",
@@ -86,6 +88,10 @@ class DiskError(RunError):
 
 class StorageLostError(RunError):
     """Optuna's storage cannot be used any more; what ended is on disk, and the study can be gone on with."""
+
+
+class ClusterLostError(RunError):
+    """No machine is left to run trials on; what ended is on disk, and the study can be gone on with."""
 
 
 class TrialError(RunError):

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -33,6 +33,26 @@ DevicesOption = Annotated[
         show_envvar=True,
         show_default=False,
     ),
+]
+
+
+PoolName = Literal["local", "ray"]
+PoolOption = Annotated[
+    PoolName, typer.Option("--pool", help="Where trials run: on this machine, or on the nodes of a Ray cluster.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The Ray cluster. [default: the one that this machine is a node of]",
+        envvar="RAY_ADDRESS",
+        show_envvar=True,
+        show_default=False,
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Workers on the CPU where there is no GPU; on each node. [default: 1]"),
 ]
 
 

@@ -57,6 +57,8 @@ class RunTrial:
     """Wall time between saves of its training state, from which it goes on after an interruption; none saves none."""
     easing: Easing | None = None
     """With what less than its config asks for it is trained."""
+    memory_bytes: float | None = None
+    """Device memory that it is expected to need; none where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ class Crashed:
 class Died:
     """The worker has ended, or was ended because it ran far past its deadline."""
 
-    kind: Literal["worker_died", "deadline", "out_of_memory"]
+    kind: Literal["worker_died", "deadline", "out_of_memory", "lost"]
+    """`lost` is a worker that is gone with its machine or the way to it, which says nothing about the job."""
     message: str
 
 
@@ -251,6 +254,9 @@ class Pool(Protocol):
 
     def reply(self, job: int, verdict: Verdict) -> None:
         """Answer a rung."""
+
+    def largest(self, facts: Facts) -> Facts:
+        """The facts with the largest device that a worker may have."""
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""

@@ -1,10 +1,11 @@
-"""Where a run stands, from its records alone: which phase, how many trials ended as what, and the best so far."""
+"""Where a run stands, from its records: which phase, how many trials ended as what, and the best so far."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweep.board import Board, read_board
 from sweep.budget import Spending, is_spent, seconds_left, total
 from sweep.openings import Opening, read_openings
 from sweep.record import TrialRecord
@@ -44,13 +45,16 @@ class RunStatus:
     """Wall time to come on one worker, from the mean of what has ended; none before a method's first trial ends."""
     openings: Sequence[Opening]
     """How often the test data were opened."""
+    board: Board | None = None
+    """What the workers are doing, where a driver is at work that tells; it may be a board of one that was killed."""
 
 
 def read_status(run: RunDirectory) -> RunStatus:
     """Read a run's progress. Raises RunDirectoryError where there is no run."""
     spec = run.read_study()
     methods = {name: _method_status(run, spec, name) for name in spec.methods}
-    return RunStatus(spec, _phase(run, spec, methods), methods, _seconds_left(spec, methods), read_openings(run))
+    left = _seconds_left(spec, methods)
+    return RunStatus(spec, _phase(run, spec, methods), methods, left, read_openings(run), read_board(run.path))
 
 
 def best_trial(records: list[TrialRecord], spec: StudySpec) -> TrialRecord | None:

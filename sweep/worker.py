@@ -225,10 +225,19 @@ class TrialRunner:
         return self._last[1]
 
 
-def serve(
-    requests: Connection, lifeline: Connection, *, log: Path, device: str | None, build_runner: Callable[[], Runner]
+def serve(  # noqa: PLR0913
+    requests: Connection,
+    lifeline: Connection,
+    *,
+    log: Path,
+    device: str | None,
+    build_runner: Callable[[], Runner],
+    threads: int | None = None,
 ) -> None:
-    """Answer requests until the driver hangs up. `device` is what CUDA_VISIBLE_DEVICES becomes; None leaves it."""
+    """Answer requests until the driver hangs up.
+
+    `device` is what CUDA_VISIBLE_DEVICES becomes, and `threads` how many this process computes with; None leaves them.
+    """
     # Ctrl-C in a terminal reaches every process of the group; only the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _write_output_to(log)
@@ -239,6 +248,8 @@ def serve(
     if device is not None:
         # CUDA reads it when torch is first imported, which has not happened yet.
         os.environ["CUDA_VISIBLE_DEVICES"] = device
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     runner = build_runner()
     ending.heed(runner.ask_to_stop)
     requests.send(Ready(os.getpid()))

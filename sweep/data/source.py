@@ -15,6 +15,8 @@ from sweep.data.rows import RawRow, RawRows
 from sweep.errors import DataError
 from sweep.spec import DataSpec
 
+MAX_NAME = 255
+"""Characters of a file's name, at most: an SQL schema may be the name of a column, or any text."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -85,6 +87,15 @@ def find_sources(spec: DataSpec, *, data_root: Path) -> Mapping[str, Source]:
             sources[split] = _held_out_source(asked, train, data_root)
     _check_shares(spec)
     return sources
+
+
+def input_files(spec: DataSpec, data_root: Path) -> list[Path]:
+    """Every file beside the study that its `data` section names: rows, schemas and a grader."""
+    rows = [asked for asked in (spec.train, spec.validation, spec.test) if isinstance(asked, str)]
+    schemas = [asked for asked in (spec.json_schema, spec.sql_schema) if isinstance(asked, str)]
+    graders = [] if spec.grader is None else [spec.grader.partition(":")[0]]
+    paths = [data_root / name for name in (*rows, *schemas, *graders)]
+    return [path for path in paths if len(path.name) <= MAX_NAME and path.is_file()]
 
 
 def shares(spec: DataSpec) -> Mapping[str, float]:

@@ -66,14 +66,17 @@ def grouped(names: Sequence[str], methods: Mapping[str, MethodSpec]) -> tuple[st
 
     Raises MachineError where there are fewer. GPUs that make up no whole group are left out.
     """
-    name, size = max(
-        ((name, method.training.num_processes) for name, method in methods.items()), key=lambda one: one[1]
-    )
+    name, size = most_processes(methods)
     if names and len(names) < size:
         raise MachineError(
             f"methods.{name}.training.num_processes: {size} processes need a GPU each, and there are {len(names)}."
         )
     return tuple(",".join(names[start : start + size]) for start in range(0, len(names) - size + 1, size))
+
+
+def most_processes(methods: Mapping[str, MethodSpec]) -> tuple[str, int]:
+    """The method with most processes, and how many: every worker has a GPU for each of them."""
+    return max(((name, method.training.num_processes) for name, method in methods.items()), key=lambda one: one[1])
 
 
 def cpu() -> Device:

@@ -71,6 +71,15 @@ def refusal(config: TrialConfig, facts: Facts) -> str | None:
     )
 
 
+def memory_needed(config: TrialConfig, facts: Facts) -> float | None:
+    """Bytes of device memory that a trial is expected to need by itself; none where that is not known."""
+    method, shape = config.method_spec, facts.shape
+    if method is None or shape is None:
+        return None
+    rows = facts.lengths.get("train", UNKNOWN_ROWS)
+    return _estimate(config.model, shape, rows, facts.device.kind, method).peak.expected
+
+
 def lanes_that_fit(config: TrialConfig, facts: Facts) -> int | None:
     """How many trials like this one a device holds over one base model; none where that is not known.
 

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from sweep.errors import WorkerDiedError
+from sweep.plan.devices import largest
 from sweep.pool.evidence import MemoryEvidence
 from sweep.pool.process import LOOK_SECONDS, Worker, death_of, end, has_grown, read, start_clock
 from sweep.protocol import (
@@ -26,6 +27,7 @@ from sweep.protocol import (
     Seated,
     Verdict,
 )
+from sweep.shape import Facts
 from sweep.stopping import SAVE_AND_END
 from sweep.worker import serve
 
@@ -43,12 +45,15 @@ class LocalPool:
         stop_seconds: float = 8.0,
         spare_bytes: int = 4 * 10**9,
         silence_seconds: float | None = None,
+        first_number: int = 0,
+        threads: int | None = None,
     ) -> None:
         """`build_runner` is pickled and called in each worker; `logs` gets a file for each.
 
         `devices` are values of CUDA_VISIBLE_DEVICES, None for whatever the driver has. A worker is ended
         `grace_seconds` after its job's deadline, or after `silence_seconds` without a word, and replaced
-        between jobs once it has grown by half of what it held at first and `spare_bytes`.
+        between jobs once it has grown by half of what it held at first and `spare_bytes`. Logs are numbered from
+        `first_number`; `threads` are what each worker computes with.
         """
         self._build_runner = build_runner
         self._logs = logs
@@ -57,6 +62,8 @@ class LocalPool:
         self._stop_seconds = stop_seconds
         self._spare_bytes = spare_bytes
         self._silence_seconds = silence_seconds
+        self._first_number = first_number
+        self._threads = threads
         self._workers: list[Worker | None] = [None for _ in self._devices]
         self._jobs = 0
         self._listened = time.monotonic()
@@ -120,6 +127,10 @@ class LocalPool:
             with contextlib.suppress(OSError):  # It died while waiting; `wait` will say so.
                 worker.requests.send(verdict)
 
+    def largest(self, facts: Facts) -> Facts:
+        """The facts with the largest device that a worker may have: what fits one of them is not refused."""
+        return largest(facts, self._devices)
+
     def close(self) -> None:
         """End all workers: they are asked, then terminated, then killed.
 
@@ -179,11 +190,16 @@ class LocalPool:
         context = multiprocessing.get_context("spawn")
         requests, their_requests = context.Pipe()
         their_lifeline, lifeline = context.Pipe(duplex=False)
-        log = self._logs / f"worker-{seat}.log"
+        log = self._logs / f"worker-{self._first_number + seat}.log"
         process = context.Process(
             target=serve,
             args=(their_requests, their_lifeline),
-            kwargs={"log": log, "device": self._devices[seat], "build_runner": self._build_runner},
+            kwargs={
+                "log": log,
+                "device": self._devices[seat],
+                "threads": self._threads,
+                "build_runner": self._build_runner,
+            },
             name=f"worker-{seat}",
         )
         process.start()

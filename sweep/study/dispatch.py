@@ -99,6 +99,7 @@ class Dispatcher:
         on_event: OnEvent,
         seats: Seats = lambda _: 1,
         save_seconds: float | None = None,
+        memory: Callable[[TrialConfig], float | None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._run = run
@@ -109,6 +110,7 @@ class Dispatcher:
         self._interruptions: dict[Path, int] = {}
         self._seats = seats
         self._save_seconds = save_seconds
+        self._memory = memory
         self._groups: dict[int, RunningTrial] = {}
         self._easings = Easings(run)
         self._again: deque[TrialConfig] = deque()
@@ -223,7 +225,8 @@ class Dispatcher:
         write_config(directory, config)
         easing = self._easings.hand_out(config, directory)
         note_test_opening(self._run, config, by="study")
-        return RunTrial(config, directory.path, self._data_for(config), self._save_seconds, easing)
+        data, memory = self._data_for(config), self._memory(config)
+        return RunTrial(config, directory.path, data, self._save_seconds, easing, memory_bytes=memory)
 
     def _note_start(self, job: int, request: RunTrial, together: int) -> None:
         directory = TrialDirectory(request.directory)
@@ -254,6 +257,9 @@ class Dispatcher:
             case Crashed(text, traceback):
                 del self._running[job]
                 self._settle(source, trial.failed("error", text, traceback))
+            case Died("lost", text):
+                del self._running[job]
+                self._start_again(source, trial.failed("worker_died", text), f"is given to another worker: {text}")
             case Died(_, text) if trial.together > 1:
                 del self._running[job]
                 self._bereaved.add(self._run.directory_of(trial.config).path)
@@ -298,10 +304,14 @@ class Dispatcher:
         if record.failure is None or record.failure.kind != "interrupted":
             self._settle(source, source.judge(record))
             return
+        self._start_again(source, record, "was interrupted in its worker and is started again.")
+
+    def _start_again(self, source: TrialSource, record: TrialRecord, how: str) -> None:
+        """Put a trial back whose end says nothing of it; where that happened too often, it ends with this record."""
         path = self._run.directory_of(record.config).path
         self._interruptions[path] = self._interruptions.get(path, 0) + 1
         if self._interruptions[path] < INTERRUPTIONS:
-            self._on_event(Notice(f"{path.name} was interrupted in its worker and is started again."))
+            self._on_event(Notice(f"{path.name} {how}"))
             source.put_back(record.config)
         else:
             self._settle(source, record)

@@ -9,8 +9,7 @@ The driver runs here and touches no GPU: it asks, writes records, tells. A study
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -25,10 +24,9 @@ from sweep.disk import named
 from sweep.errors import StudyFailedError
 from sweep.events import DataReady, Notice, OnEvent, Phase, PhaseStarted, StudyEnded
 from sweep.interrupts import saving_first
-from sweep.plan.devices import largest
-from sweep.plan.fit import refusal
-from sweep.pool.local import LocalPool
-from sweep.protocol import PrepareData, Runner
+from sweep.plan.fit import memory_needed, refusal
+from sweep.pool.choice import Workers
+from sweep.protocol import PrepareData
 from sweep.record import TrialRecord
 from sweep.rungs import schedule_notes
 from sweep.search.method_search import MethodSearch
@@ -49,16 +47,6 @@ CONFIRM_SEED_OFFSET = 1000
 """Finalists' seeds start so far from the search's, the same ones for every method."""
 UNLUCKY = frozenset({"interrupted", "worker_died"})
 """Ends of a repetition that say nothing about its config: the next run of the study tries again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """Where trials run."""
-
-    build_runner: Callable[[], Runner]
-    """Makes what does the work inside a worker process; it is pickled."""
-    devices: Sequence[str | None] = (None,)
-    """One worker for each: what CUDA_VISIBLE_DEVICES is in it, None for as it is."""
 
 
 def run_study(  # noqa: PLR0913
@@ -116,10 +104,7 @@ class Driver:
         self._facts: Facts | None = None
         self._rows: int | None = None
         self._company = Company(spec, lambda: self._facts)
-        self._devices = workers.devices
-        self._pool = LocalPool(
-            workers.build_runner, logs=run.path, devices=workers.devices, silence_seconds=spec.silence_seconds
-        )
+        self._pool = workers.open(run, on_event, silence_seconds=spec.silence_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -234,11 +219,12 @@ class Driver:
             on_event=self._on_event,
             seats=self._company.seats,
             save_seconds=self._spec.save_seconds,
+            memory=self._memory,
         )
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
-        self._facts = prepared.facts and largest(prepared.facts, self._devices)
+        self._facts = prepared.facts and self._pool.largest(prepared.facts)
         self._rows = prepared.rows["train"]
         data = {
             "rows": dict(prepared.rows),
@@ -253,6 +239,9 @@ class Driver:
     def _refusal(self, config: TrialConfig) -> str | None:
         """Why a config cannot fit. It is asked while trials run, by when the first worker has said what there is."""
         return None if self._facts is None else refusal(config, self._facts)
+
+    def _memory(self, config: TrialConfig) -> float | None:
+        return None if self._facts is None else memory_needed(config, self._facts)
 
     def _data_for(self, config: TrialConfig) -> PrepareData:
         return PrepareData(

@@ -1,4 +1,7 @@
-"""Run a study on a tiny, real model in a process of its own: `run_tiny_study.py MODEL ROOT SAVE_SECONDS`."""
+"""Run a study on a tiny, real model in a process of its own: `run_tiny_study.py MODEL ROOT SAVE_SECONDS [ADDRESS]`.
+
+With the address of a Ray cluster its trials run there, and what the driver says is printed.
+"""
 
 import json
 import signal
@@ -7,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from evals.spec import ModelSpec, TaskSpec
+from sweep.events import Event, Notice
+from sweep.pool.choice import choose_workers
 from sweep.spec import (
     BudgetSpec,
     DataSpec,
@@ -18,7 +23,7 @@ from sweep.spec import (
     TrainingSpec,
 )
 from sweep.store import RunDirectory
-from sweep.study.phases import Workers, run_study
+from sweep.study.phases import run_study
 from sweep.worker import TrialRunner
 
 STEPS = 150
@@ -46,18 +51,25 @@ def tiny_study(model: Path, save_seconds: float) -> StudySpec:
     )
 
 
-def main(model: str, root: str, save_seconds: str) -> None:
+def tell(event: Event) -> None:
+    if isinstance(event, Notice):
+        print(event.message, flush=True)  # noqa: T201 - for whoever started it
+
+
+def main(model: str, root: str, save_seconds: str, address: str = "") -> None:
     here = Path(root)
     rows = [{"prompt": f"{number} + 1 =", "completion": f" {number + 1}"} for number in range(40)]
     (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = tiny_study(Path(model), float(save_seconds))
+    runner = partial(TrialRunner, here / "cache")
     try:
         run_study(
-            tiny_study(Path(model), float(save_seconds)),
+            spec,
             run=RunDirectory(here / "run"),
             data_root=here,
             cache=here / "cache",
-            on_event=lambda _: None,
-            workers=Workers(partial(TrialRunner, here / "cache")),
+            on_event=tell,
+            workers=choose_workers("ray" if address else "local", runner, spec, here, (), address),
         )
     except KeyboardInterrupt:
         sys.exit(130)

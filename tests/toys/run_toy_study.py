@@ -1,4 +1,7 @@
-"""Run a toy study in a process of its own, to be killed: `run_toy_study.py RUN_DIRECTORY CALLS SECONDS SAMPLER`."""
+"""Run a toy study in a process of its own, to be killed: `run_toy_study.py DIRECTORY CALLS SECONDS SAMPLER [ADDRESS]`.
+
+With the address of a Ray cluster, such as `ray_nodes` starts, its trials run there.
+"""
 
 import signal
 import sys
@@ -9,13 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from toy_runner import ToyRunner, build_toy, toy_study
 
+from sweep.pool.choice import choose_workers
 from sweep.store import RunDirectory
-from sweep.study.phases import Workers, run_study
+from sweep.study.phases import run_study
 
 
-def main(run: str, calls: str, seconds: str, sampler: str) -> None:
+def main(run: str, calls: str, seconds: str, sampler: str, address: str = "") -> None:
     spec = toy_study(sampler={"name": sampler, "n_startup_trials": 2})
-    runner = ToyRunner(Path(calls), seconds=float(seconds))
+    runner = partial(build_toy, ToyRunner(Path(calls), seconds=float(seconds)))
     try:
         run_study(
             spec,
@@ -23,7 +27,7 @@ def main(run: str, calls: str, seconds: str, sampler: str) -> None:
             data_root=Path(run),
             cache=Path(run),
             on_event=lambda _: None,
-            workers=Workers(partial(build_toy, runner)),
+            workers=choose_workers("ray" if address else "local", runner, spec, Path(run), (), address),
         )
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,0 +1,212 @@
+"""Whole studies over real Ray nodes: they join late, die in the middle, and share no file system."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from interrupting import found_out
+from toy_runner import ToyRunner, build_toy, toy_study
+
+from sweep.events import Event, Notice, TrialEnded, TrialStarted
+from sweep.pool.choice import choose_workers
+from sweep.status import read_status
+from sweep.store import RunDirectory
+from sweep.study.phases import Workers, run_study
+
+if TYPE_CHECKING:
+    from ray_nodes import Network, RayNodes
+
+pytest.importorskip("ray", reason="the extra finetune-sweep[ray] is not installed")
+
+STUDY = Path(__file__).parents[2] / "toys" / "run_tiny_study.py"
+PATIENCE = 120.0
+
+
+@pytest.fixture(scope="module")
+def nodes() -> "Iterator[RayNodes]":
+    from ray_nodes import ray_nodes
+
+    with ray_nodes(cpus=1) as started:
+        yield started
+
+
+@pytest.fixture
+def networked() -> "Iterator[Network]":
+    from ray_nodes import network
+
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(network())
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"network namespaces cannot be made here: {error}")
+        yield made
+
+
+def workers(nodes: "RayNodes", place: Path, **toy: object) -> Workers:
+    runner = functools.partial(build_toy, ToyRunner(place / "calls", **toy))
+    return choose_workers("ray", runner, toy_study(), place, address=nodes.address)
+
+
+def test_a_node_that_joins_late_works_too_and_one_that_is_lost_costs_no_trial(
+    nodes: "RayNodes", tmp_path: Path
+) -> None:
+    spec = toy_study(sampler={"name": "random"}, budget={"trials_per_method": 4, "confirm_seeds": 0})
+    said: list[str] = []
+    ended = []
+    late: list[subprocess.Popen[bytes]] = []
+    boards = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TrialStarted) and event.config.phase == "search" and not late:
+            late.append(nodes.add())
+        if isinstance(event, TrialStarted) and late:
+            boards.append(read_status(RunDirectory(tmp_path / "run")).board)
+        if isinstance(event, TrialEnded):
+            ended.append(event.record)
+            # By its second trial the late node is in the middle of one.
+            pids = {line.split()[-1] for line in (tmp_path / "calls").read_text().splitlines()}
+            if len(pids) > 1 and late[0].poll() is None:
+                nodes.kill(late[0])
+        if isinstance(event, Notice):
+            said.append(event.message)
+
+    run_study(
+        spec,
+        run=RunDirectory(tmp_path / "run"),
+        data_root=tmp_path,
+        cache=tmp_path,
+        on_event=watch,
+        workers=workers(nodes, tmp_path, seconds=1.5),
+    )
+
+    assert late
+    assert late[0].poll() is not None
+    assert sum(" is on " in text for text in said) >= 2
+    assert any("was lost" in text for text in said), said
+    assert any("given to another worker" in text for text in said), said
+    assert {record.state for record in ended} == {"COMPLETE"}
+    assert len(ended) == 1 + 2 * 4
+    assert any(board is not None and "lora" in " ".join(line.doing for line in board.workers) for board in boards)
+
+
+def test_the_cluster_is_not_told_of_the_command_line(
+    nodes: "RayNodes", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep.pool.ray import RayCluster
+
+    monkeypatch.setattr(sys, "argv", ["sweep", "--set", "storage=postgresql://me:secret@host/db"])
+    handler = signal.getsignal(signal.SIGTERM)
+    cluster = RayCluster(nodes.address, run=tmp_path, inputs=())
+    try:
+        import ray
+
+        jobs = ray._private.worker.global_worker.gcs_client.get_all_job_info()
+        told = [job.entrypoint for job in jobs.values()]
+    finally:
+        cluster.close()
+
+    assert "sweep run" in told
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("127.0.0.1:9", "--address 127.0.0.1:9: no Ray cluster answers there"),
+        ("ray://head:10001", "--address ray://head:10001: a client's address."),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_one_clear_line(tmp_path: Path, address: str, complaint: str) -> None:
+    from sweep.errors import MachineError
+    from sweep.pool.ray import RayCluster
+
+    with pytest.raises(MachineError) as raised:
+        RayCluster(address, run=tmp_path, inputs=())
+
+    assert str(raised.value).startswith(complaint)
+    assert "\n" not in str(raised.value)
+
+
+def tiny_study(model: Path, root: Path, address: str = "") -> "subprocess.Popen[str]":
+    root.mkdir(exist_ok=True)
+    arguments = [str(model), str(root), "0.5", *([address] if address else [])]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(STUDY), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+
+
+def outcomes(root: Path) -> dict[str, dict[str, object]]:
+    run = RunDirectory(root / "run")
+    found = {method: run.search_records(method) for method in ("lora", "full")}
+    return {method: found_out(records[0]) for method, records in found.items() if records}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    root = tmp_path_factory.mktemp("alone")
+    driver = tiny_study(tiny_model, root)
+    assert driver.wait(PATIENCE * 2) == 0, driver.communicate()[0]
+    return outcomes(root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "not shared"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_node_killed_in_the_middle_of_a_trial_changes_no_result(
+    networked: "Network",
+    tiny_model: Path,
+    tmp_path: Path,
+    uninterrupted: dict[str, dict[str, object]],
+    *,
+    shared: bool,
+    count: int,
+) -> None:
+    """Nodes in network namespaces of their own; those that share nothing see an empty directory for the study."""
+    from ray_nodes import ray_nodes
+
+    root = tmp_path / "study"
+    root.mkdir()
+    with ray_nodes(cpus=0, within=networked) as cluster:
+        nodes = {}
+        for _ in range(count):
+            started = cluster.add(unseen=None if shared else root)
+            nodes[cluster.addresses[started.pid]] = started
+        driver = tiny_study(tiny_model, root, cluster.address)
+        assert driver.stdout is not None
+        text = ""
+        victim = busy_node(root)
+        cluster.kill(nodes[victim])
+        text = driver.communicate(timeout=PATIENCE * 3)[0]
+
+    assert driver.returncode == 0, text
+    assert f"The worker on {victim} was lost" in text
+    assert "goes on after step" in text
+    assert outcomes(root) == uninterrupted
+    run = RunDirectory(root / "run")
+    assert run.search_trial("lora", 0).checkpoint.is_dir()
+    assert not list(root.rglob("*.half"))
+    assert not list(root.rglob("*training-state*"))
+
+
+def busy_node(root: Path) -> str:
+    """The address of a node whose trial has just saved its state for the first time."""
+    until = time.monotonic() + PATIENCE
+    run = RunDirectory(root / "run")
+    while time.monotonic() < until:
+        board = read_status(run).board if run.study_file.exists() else None
+        for line in () if board is None else board.workers:
+            for method in ("lora", "full"):
+                if line.doing.startswith(f"{method} 0 train") and run.search_trial(method, 0).training_state.exists():
+                    return line.place
+        time.sleep(0.05)
+    raise AssertionError("no trial was trained")
