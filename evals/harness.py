@@ -19,6 +19,7 @@ from lm_eval.tasks import TaskManager
 from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
 from evals.judge.tasks import JUDGED, build_judged
+from evals.models.bounded import BoundsError, bounded
 from evals.noise import noise_between, repeat_directory
 from evals.offline import reading_from
 from evals.quiet import OnProgress, quietly
@@ -127,9 +128,29 @@ def _check_model(lm: HFLM, loaded: Sequence[LoadedTask], scoring: ScoringSpec) -
     for task in loaded:
         if _applies_template(task) and lm.tokenizer.chat_template is None:
             raise TaskError(f"{task.spec.task}: apply_chat_template is set, but this model has no chat template.")
+        if _applies_template(task):
+            _try_template(lm.tokenizer, task.spec.task)
         for item in task.items:
             if isinstance(item, OwnTask) and item.generates:
                 _refuse_long_answers(item, lm.max_length)
+
+
+def _try_template(tokenizer: Any, task: str) -> None:  # noqa: ANN401 - transformers gives no type for all of them
+    """Render a word through the chat template, a program that came with the model. Raises TaskError where it fails."""
+
+    def greet() -> bool:
+        try:
+            tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - one that refuses this word may take the task's prompts
+            return False
+        return True
+
+    try:
+        bounded(greet)
+    except BoundsError as error:
+        raise TaskError(f"{task}: this model's chat template fails on a single word: {error}.") from error
 
 
 def _refuse_long_answers(task: OwnTask, max_length: int) -> None:

@@ -4,7 +4,6 @@ Reports pair the items of two models by task and `doc_hash`. Torch-free, and fre
 is built from files alone.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.errors import RunError
+from evals.outside import parse_json
 from evals.spec import OUR_TASKS
 
 SAMPLE_FILES = "samples_*.jsonl"
@@ -70,7 +70,7 @@ def read_sample_file(path: Path) -> list[Item]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                items.append(_read_item(task, json.loads(line)))
+                items.append(_read_item(task, parse_json(line)))
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{path}:{number}: not a sample that lm-evaluation-harness wrote: {error!r}.") from error
     return items

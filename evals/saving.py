@@ -15,6 +15,7 @@ from typing import Any
 from lm_eval.loggers import EvaluationTracker
 
 from evals.errors import RunError
+from evals.outside import make_public
 
 TRACKED = "tracked"
 
@@ -27,9 +28,9 @@ def replaced(output: Path) -> Iterator[Path]:
     for left_behind in output.parent.glob(f"{prefix}*"):
         shutil.rmtree(left_behind, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(dir=output.parent, prefix=prefix))
-    scratch.chmod(0o755)
     try:
         yield scratch
+        make_public(scratch)
         if output.exists():
             output.rename(Path(tempfile.mkdtemp(dir=output.parent, prefix=prefix)) / output.name)
         scratch.rename(output)

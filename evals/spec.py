@@ -34,10 +34,10 @@ class ModelSpec(Spec):
     """A GGUF file within the model's directory; it is converted once into the cache."""
     dtype: Dtype = "bfloat16"
     """Compute dtype of the weights, the same for every method and for scoring."""
-    attn_implementation: str | None = "sdpa"
-    """Attention back end, as transformers names them."""
+    attn_implementation: str | None = Field("sdpa", pattern=r"^[a-z0-9_]+$")
+    """Attention back end, as transformers names those that it brings itself; one from the Hub would be code from it."""
     trust_remote_code: bool = False
-    """Run Python code that the model's repository carries. Needs a pinned revision."""
+    """Run Python code that the model's repository carries. Needs `revision` as a full commit hash."""
 
 
 class QuantizationSpec(Spec):
@@ -102,8 +102,8 @@ class TaskSpec(Spec):
 class JudgeSpec(Spec):
     """A model behind an OpenAI-compatible endpoint that judges answers."""
 
-    base_url: str = Field(pattern=r"^https?://")
-    """Address of the endpoint, up to and without `/chat/completions`."""
+    base_url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    """Address of the endpoint, up to and without `/chat/completions`. It holds no password and no key."""
     model: str = Field(min_length=1)
     """The judge's name, as the endpoint knows it."""
     api_key_env: str | None = None

@@ -3,13 +3,14 @@
 The items are the first ones and not chosen: choosing would show what one wants to see.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from evals.errors import RunError
 from evals.items import Item, read_items
+from evals.outside import parse_json
 from reports import wording
+from reports.commands import items_of
 from reports.document import Block, Code, Comparison, Paragraph
 from reports.gather import Gathered
 from reports.summary import Summary
@@ -26,7 +27,7 @@ def example_blocks(gathered: Gathered, summary: Summary) -> list[Block]:
     try:
         found = {name: _by_place(gathered, record) for name, record in answering}
         prompts = _prompts(gathered, answering[0][1]) if answering else {}
-    except (RunError, OSError, ValueError) as error:
+    except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [Paragraph(f"The per-item answers could not be read: {wording.one_line(str(error))}", "warning")]
     places = sorted({place for items in found.values() for place in items})[:ITEMS]
     if not places or not _has_answers(found):
@@ -61,15 +62,14 @@ def _by_place(gathered: Gathered, record: TrialRecord) -> dict[int, Item]:
 
 def _prompts(gathered: Gathered, record: TrialRecord) -> Mapping[int, str]:
     """Prompts by place, from lm-evaluation-harness's own sample file."""
-    name = None if record.evaluation is None else record.evaluation.samples.get(OWN)
-    path = gathered.directory(record).eval / (name or "")
-    return _read_prompts(path) if path.is_file() else {}
+    place = items_of(record, gathered).get(OWN)
+    return {} if place is None else _read_prompts(gathered.run.path / place)
 
 
 def _read_prompts(path: Path) -> dict[int, str]:
     with path.open(encoding="utf-8") as lines:
-        samples = [json.loads(line) for line in lines]
-    return {sample["doc_id"]: str(sample["doc"].get("prompt", "")) for sample in samples}
+        samples = [parse_json(line) for line in lines]
+    return {int(sample["doc_id"]): str(sample["doc"].get("prompt", "")) for sample in samples}
 
 
 def _comparison(place: int, found: Mapping[str, Mapping[int, Item]], prompts: Mapping[int, str]) -> Comparison:

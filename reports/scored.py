@@ -13,6 +13,7 @@ from typing import Any
 
 from evals.errors import InputError, RunError
 from evals.items import read_sample_file
+from evals.outside import parse_json
 from reports.sides import RESULT_FILES, Answers, Side, answers_of
 
 STAMPED = re.compile(r"^results_(?P<stamp>.+)\.json$")
@@ -123,7 +124,7 @@ def _is_trained(path: Path, places: Sequence[Path]) -> bool:
         return True
     for record in (path / RECORD, places[0].parent / RECORD):
         try:
-            return json.loads(record.read_text("utf-8"))["config"]["method"] is not None
+            return parse_json(record.read_text("utf-8"))["config"]["method"] is not None
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return False
@@ -133,15 +134,16 @@ def _take(path: Path, read: _Read) -> None:
     """Take over what one results file says; it is newer than those before it."""
     matched = STAMPED.match(path.name)
     try:
-        results = json.loads(path.read_text("utf-8"))
+        results = parse_json(path.read_text("utf-8"))
         scores: Mapping[str, Mapping[str, Any]] = results["results"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a results file that lm-evaluation-harness wrote: {error!r}.") from error
     stamp = matched["stamp"] if matched else ""
     read.groups |= {group: list(tasks) for group, tasks in results.get("group_subtasks", {}).items() if tasks}
     for task, entry in scores.items():
-        samples = path.with_name(f"samples_{task}_{stamp}.jsonl")
-        if samples.is_file():
+        samples = path.parent / f"samples_{task}_{stamp}.jsonl"
+        # A results file may name anything; only what lies beside it belongs to it.
+        if samples.parent == path.parent and samples.is_file():
             read.samples[task] = samples
         read.tasks[task] = _facts(task, results)
         directions = results.get("higher_is_better", {}).get(task) or {}

@@ -4,7 +4,6 @@ An item is known by task, filter and the hash of the document. A document that s
 its place among its copies.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from evals.errors import RunError
 from evals.items import Item, read_items
+from evals.outside import parse_json
 from evals.tasks.aggregate import macro_f1
 from reports.statistics.clusters import Floats
 
@@ -144,7 +144,7 @@ def read_groups(directories: Iterable[Path]) -> dict[str, tuple[str, ...]]:
     for directory in directories:
         for path in sorted(directory.rglob(RESULT_FILES)):
             try:
-                found = json.loads(path.read_text("utf-8"))["group_subtasks"]
+                found = parse_json(path.read_text("utf-8"))["group_subtasks"]
             except (OSError, ValueError, KeyError, TypeError):
                 # Without it, tasks are compared one by one.
                 continue

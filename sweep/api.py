@@ -109,9 +109,12 @@ class Run:
         return {name: self.directory.confirm_records(name) for name in self.directory.read_study().methods}
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
-    """Read a study file, `a.b=c` overrides put over it. Raises StudyFileError with everything wrong at once."""
-    return reader.load(path, overrides)
+def load_study(path: Path, overrides: Sequence[str] = (), *, data_root: Path | None = None) -> StudySpec:
+    """Read a study file, `a.b=c` overrides put over it. Raises StudyFileError with everything wrong at once.
+
+    The study's data files lie in `data_root`; without it, beside the study file. They cannot lie elsewhere.
+    """
+    return reader.load(path, overrides, data_root=data_root)
 
 
 def study_schema() -> dict[str, object]:
@@ -119,10 +122,10 @@ def study_schema() -> dict[str, object]:
     return reader.json_schema()
 
 
-def check_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
+def check_study(path: Path, overrides: Sequence[str] = (), *, data_root: Path | None = None) -> StudySpec:
     """Validate a study, its data, tasks and search without loading a model. Raises InputError with all complaints."""
-    spec = load_study(path, overrides)
-    refuse_problems(spec, path.parent, ask_tracking=True)
+    spec = load_study(path, overrides, data_root=data_root)
+    refuse_problems(spec, data_root or path.parent, ask_tracking=True)
     return spec
 
 

@@ -6,6 +6,7 @@ prints its traceback. What is read from the environment is named in `sweep.optio
 
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from evals.spec import (
     ScoringSpec,
 )
 from sweep import api, display
-from sweep.addresses import hide_passwords, masked
+from sweep.addresses import masked
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.compare_command import compare
 from sweep.config import Split
@@ -33,6 +34,7 @@ from sweep.live import study_display
 from sweep.options import (
     AddressOption,
     CacheOption,
+    DataOption,
     DevicesOption,
     PoolOption,
     RunArgument,
@@ -43,9 +45,11 @@ from sweep.options import (
     console,
     default_cache,
     device_names,
+    printable,
 )
 from sweep.plan_command import plan
 from sweep.rerun.command import rerun
+from sweep.secrets import hide_secrets
 from sweep.stock_flags import join_lists, task_of, with_dashes
 from sweep.store import RunDirectory
 
@@ -82,6 +86,7 @@ def init(
 def check(
     study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", show_default=False)] = None,
     overrides: SetOption = None,
+    data: DataOption = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the study file's JSON schema for editors.")] = False,  # noqa: FBT002
 ) -> None:
     """Validate everything that can be known before training: every complaint at once."""
@@ -90,14 +95,15 @@ def check(
         return
     if study is None:
         raise InputError("Name a study file, or ask for its --schema.")
-    console.print(display.study_summary(api.check_study(study, overrides or ())))
+    console.print(display.study_summary(api.check_study(study, overrides or (), data_root=data)))
 
 
 @app.command()
-def run(  # noqa: PLR0913, PLR0917
+def run(  # noqa: PLR0913, PLR0917 - one option each
     study: StudyArgument,
     overrides: SetOption = None,
     runs: Annotated[Path, typer.Option(help="Directory that run directories are made in.")] = Path("runs"),
+    data: DataOption = None,
     cache: CacheOption = None,
     devices: DevicesOption = None,
     pool: PoolOption = "local",
@@ -109,12 +115,12 @@ def run(  # noqa: PLR0913, PLR0917
     interrupted = f"Interrupted. Everything that ended is saved; go on with: {again}"
     # Until the study itself listens there is nothing to save, and imports that take seconds.
     with leaving_at_once(interrupted):
-        spec = api.load_study(study, overrides or ())
+        spec = api.load_study(study, overrides or (), data_root=data)
         try:
             with study_display(spec, console) as on_event:
                 finished = api.run_study(
                     spec,
-                    data_root=study.parent,
+                    data_root=data or study.parent,
                     runs=runs,
                     cache=cache or default_cache(),
                     devices=device_names(devices),
@@ -244,18 +250,19 @@ def prefetch(
     study: StudyArgument,
     to: Annotated[Path, typer.Option(metavar="DIR", help="Directory to fetch into.")] = Path("prefetched"),
     overrides: SetOption = None,
+    data: DataOption = None,
 ) -> None:
     """Fetch all that the study needs, for a machine without a network; run again, it checks what is there."""
     # Looking up benchmarks' data costs the import of torch.
     from sweep import prefetch as fetching
 
-    spec = api.load_study(study, overrides or ())
+    spec = api.load_study(study, overrides or (), data_root=data)
 
     def tell(part: "Fetched", is_new: bool) -> None:  # noqa: FBT001
         console.print(f"{'fetched' if is_new else 'checked'} {part.wanted.folder}", soft_wrap=True)
 
     to.mkdir(parents=True, exist_ok=True)
-    fetching.prefetch(fetching.plan(spec, data_root=study.parent.resolve()), to, on_fetched=tell)
+    fetching.prefetch(fetching.plan(spec, data_root=(data or study.parent).resolve()), to, on_fetched=tell)
     where = shlex.quote(str(to.resolve()))
     console.print(
         f"Next: sweep run {shlex.quote(str(study))} --set evaluation.scoring.data_root={where}", soft_wrap=True
@@ -276,13 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(join_lists(given), standalone_mode=False)
     except typer.TyperException as error:
-        complaints.print(f"{error.format_message()} See sweep --help.", markup=False)
+        complaints.print(printable(f"{error.format_message()} See sweep --help."), markup=False)
         return error.exit_code
     except InputError as error:
-        complaints.print(hide_passwords(str(error)), markup=False)
+        complaints.print(printable(hide_secrets(str(error), os.environ)), markup=False)
         return 2
     except RunError as error:
-        complaints.print(hide_passwords(str(error)), markup=False)
+        complaints.print(printable(hide_secrets(str(error), os.environ)), markup=False)
         return 1
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

@@ -1,5 +1,6 @@
 """What is known of a trial while it runs, and how that becomes its record, whatever ends it."""
 
+import os
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from sweep.environment import describe
 from sweep.errors import TrialError
 from sweep.models import is_out_of_memory
 from sweep.record import DeviceUse, Failure, FailureKind, Memory, Sharing, State, TrainingResult, TrialRecord
+from sweep.secrets import hide_secrets
 from sweep.store import TrialDirectory, trained_tokens
 
 RESUMABLE = frozenset({"interrupted", "disk"})
@@ -177,8 +179,8 @@ def failure_of(error: BaseException) -> Failure:
             kind = "out_of_memory"
     lines = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    trace = "".join(traceback.format_exception(error)) if kind == "error" else None
-    return Failure(kind=kind, message=message, traceback=trace)
+    trace = hide_secrets("".join(traceback.format_exception(error)), os.environ) if kind == "error" else None
+    return Failure(kind=kind, message=hide_secrets(message, os.environ), traceback=trace)
 
 
 def forget_checkpoint(directory: TrialDirectory) -> None:

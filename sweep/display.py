@@ -32,7 +32,7 @@ def trial_table(records: Sequence[TrialRecord], spec: StudySpec) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", no_wrap=True)
     table.add_column("varied")
-    table.add_column(spec.objective.metric, justify="right", no_wrap=True)
+    table.add_column(escape(spec.objective.metric), justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     for record in records:
@@ -61,7 +61,7 @@ def outcome(record: TrialRecord) -> str:
 def status_table(status: RunStatus) -> RenderableType:
     """Where a run stands."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("method", "search", "states", f"best {status.spec.objective.metric}", "its params", "seeds"):
+    for name in ("method", "search", "states", f"best {escape(status.spec.objective.metric)}", "its params", "seeds"):
         table.add_column(name)
     for name, method in status.methods.items():
         best = method.best
@@ -99,13 +99,13 @@ def study_summary(spec: StudySpec) -> RenderableType:
     for name in ("searched", "over"):
         table.add_column(name)
     for name, dimension in spec.search_space.items():
-        table.add_row(name, escape(_range(dimension)))
+        table.add_row(escape(name), escape(_range(dimension)))
     methods, budget = spec.methods, spec.budget
     count = (
         f"{len(methods)} methods ({', '.join(methods)})" if len(methods) > 1 else f"1 method ({next(iter(methods))})"
     )
     return Group(
-        f"{spec.name}: valid. {count}, {describe(budget)} each by {spec.objective.metric}, "
+        f"{spec.name}: valid. {count}, {describe(budget)} each by {escape(spec.objective.metric)}, "
         f"then {budget.confirm_seeds} fresh seeds for each method's best config.",
         table,
         *(escape(note) for note in (*division_notes(spec.evaluation), *schedule_notes(spec))),

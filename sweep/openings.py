@@ -5,7 +5,6 @@ that of a phase, a repetition after a kill, a score taken again by hand. A trial
 scored has been counted too: the count is never too low.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from evals.outside import parse_json
 from evals.spec import GENERAL_TEXT, OUR_TASKS, RENDERED_TASKS, Spec, TaskSpec
 from sweep.config import Split, TrialConfig
 from sweep.errors import RunDirectoryError
@@ -65,7 +65,7 @@ def read_openings(run: RunDirectory) -> list[Opening]:
     openings = []
     for line in run.test_openings.read_text("utf-8", errors="replace").splitlines():
         try:
-            openings.append(Opening.model_validate(json.loads(line)))
+            openings.append(Opening.model_validate(parse_json(line)))
         except (ValueError, ValidationError):
             continue
     return openings

@@ -1,20 +1,58 @@
 """Arguments and options that several commands have, some read from the environment, and where they print."""
 
 import os
+import unicodedata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.errors import MarkupError
+from rich.text import Text
 
-console = Console()
-complaints = Console(stderr=True, soft_wrap=True, highlight=False)
+UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
+"""Controls, formats such as marks that reorder text, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """The text without what would make a terminal do anything but show it: files and models may hold such."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in UNPRINTABLE
+        else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+class PlainConsole(Console):
+    """A terminal on which no text is more than text: what is not markup by mistake alone is shown as it is."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:  # noqa: ANN401 - passed on
+        """A text as rich shows it, without controls."""
+        shown = printable(text)
+        try:
+            return super().render_str(shown, **settings)
+        except MarkupError:
+            return super().render_str(shown, **{**settings, "markup": False})
+
+
+console = PlainConsole(emoji=False)
+complaints = PlainConsole(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=c", help="Override any key of the study file; may be repeated."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Directory that the study's data files are in; none outside it is read. [default: the study's own]",
+        show_default=False,
+    ),
 ]
 CacheOption = Annotated[
     Path | None,

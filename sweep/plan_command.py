@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sweep import api
-from sweep.options import CacheOption, DevicesOption, SetOption, default_cache, device_names
+from sweep.options import CacheOption, DataOption, DevicesOption, SetOption, console, default_cache, device_names
 from sweep.plan_view import plan_view
 
 StudyOrRun = Annotated[
@@ -21,6 +20,7 @@ StudyOrRun = Annotated[
 def plan(  # noqa: PLR0913, PLR0917 - one option each
     study: StudyOrRun,
     overrides: SetOption = None,
+    data: DataOption = None,
     runs: Annotated[Path, typer.Option(help="Directory of earlier runs: they tell how long things take.")] = Path(
         "runs"
     ),
@@ -38,8 +38,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one option each
         found = api.plan_run(study, cache=where, model_config=model_config)
     else:
         found = api.plan_study(
-            api.load_study(study, overrides or ()),
-            data_root=study.parent,
+            api.load_study(study, overrides or (), data_root=data),
+            data_root=data or study.parent,
             runs=runs,
             cache=where,
             devices=device_names(devices),
@@ -49,4 +49,4 @@ def plan(  # noqa: PLR0913, PLR0917 - one option each
     if as_json:
         sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
     else:
-        Console().print(plan_view(found))
+        console.print(plan_view(found))

@@ -22,14 +22,21 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
+from evals.outside import parse_json
 from sweep.config import TrialConfig
 from sweep.easing import Eased
-from sweep.errors import RunDirectoryError
+from sweep.errors import RunDirectoryError, StudyFileError
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
+from sweep.study_file.document import parse
 
+MAX_BYTES = 64 * 2**20
+"""No record, study or config comes near."""
+MAX_YAML_BYTES = 4 * 2**20
+MAX_VALUES = 200_000
+"""Values in a study or config, aliases written out."""
+COMPLAINTS = 3
 WIDTH = 2**20
 """Columns of a file that programs write: no text is broken over lines."""
 LONGEST_REASON = 200
@@ -184,16 +191,14 @@ class RunDirectory:
         if not self.study_file.is_file():
             raise RunDirectoryError(f"{self.path}: no study.yaml here, so this is not a run directory.")
         try:
-            return StudySpec.model_validate(YAML(typ="safe", pure=True).load(self.study_file.read_text("utf-8")))
-        except (ValidationError, YAMLError, ValueError) as error:
-            raise RunDirectoryError(
-                f"{self.study_file}: damaged, or not a study that this version wrote: {_briefly(error)}."
-            ) from error
+            return StudySpec.model_validate(_read_yaml(self.study_file))
+        except ValidationError as error:
+            raise _unreadable(self.study_file, "a study", error) from error
 
     def read_environment(self) -> Mapping[str, Any]:
         """Versions, hardware and data fingerprints. Raises RunDirectoryError where the file is damaged."""
         try:
-            value = json.loads(self.environment.read_text("utf-8"))
+            value = parse_json(self.environment.read_text("utf-8"))
             data = {**value["data"], "sha256": dict(value["data"]["sha256"])}
             return {"environment": dict(value["environment"]), "data": data}
         except (ValueError, KeyError, TypeError) as error:
@@ -209,7 +214,7 @@ def trained_tokens(directory: TrialDirectory) -> int:
     if directory.steps.exists():
         for line in directory.steps.read_text("utf-8", errors="replace").splitlines():
             try:
-                tokens = max(tokens, int(json.loads(line).get("tokens", 0)))
+                tokens = max(tokens, int(parse_json(line).get("tokens", 0)))
             except (ValueError, TypeError, AttributeError):
                 continue
     return tokens
@@ -218,12 +223,14 @@ def trained_tokens(directory: TrialDirectory) -> int:
 def read_record(path: Path) -> TrialRecord:
     """Read one record. Raises RunDirectoryError where it cannot be understood."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RunDirectoryError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no record is.")
         return TrialRecord.model_validate_json(path.read_bytes())
-    except (ValidationError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{path}: damaged, or not a record that this version can read ({_briefly(error)}). Bring it back from a "
-            "copy, or remove it with the run's optuna.db to have that trial run again."
-        ) from error
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        remedy = " Bring it back from a copy, or remove it with the run's optuna.db to have that trial run again."
+        raise _unreadable(path, "a record", error, remedy) from error
 
 
 def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
@@ -254,13 +261,11 @@ def write_config(directory: TrialDirectory, config: TrialConfig) -> None:
 
 
 def read_config(path: Path) -> TrialConfig:
-    """Read a config that `write_config` wrote. Raises RunDirectoryError where it is damaged."""
+    """Read a config that `write_config` wrote. Raises RunDirectoryError for anything else."""
     try:
-        return TrialConfig.model_validate(YAML(typ="safe", pure=True).load(path.read_text("utf-8")))
-    except (ValidationError, YAMLError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{path}: damaged, or not a config that this version can read ({_briefly(error)})."
-        ) from error
+        return TrialConfig.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise _unreadable(path, "a config", error) from error
 
 
 def write_study(run: RunDirectory, spec: StudySpec) -> None:
@@ -272,6 +277,32 @@ def write_yaml(path: Path, model: BaseModel) -> None:
     """Write a model as YAML 1.2, whole or not at all."""
     plain = model.model_dump(mode="json")
     write_text(path, yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
+
+
+def _read_yaml(path: Path) -> object:
+    """What `write_yaml` wrote, or whatever somebody has put in its place: without tags, and of bounded size."""
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise RunDirectoryError(
+                f"{path}: larger than {MAX_YAML_BYTES // 2**20} MiB. This version did not write it."
+            )
+        parsed = parse(path.read_text("utf-8"), path, max_values=MAX_VALUES)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, StudyFileError) as error:
+        raise RunDirectoryError(f"{path}: not a file that this version wrote: {error}") from error
+    if parsed.problems:
+        raise RunDirectoryError(f"{parsed.problems[0]} This version did not write it.")
+    return parsed.value
+
+
+def _unreadable(path: Path, what: str, error: ValueError, remedy: str = "") -> RunDirectoryError:
+    """One line, naming the first few of what may be hundreds of complaints."""
+    found = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+    said = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found[:COMPLAINTS]] or [str(error)]
+    more = f"; and {len(found) - COMPLAINTS} more" if len(found) > COMPLAINTS else ""
+    said = ["; ".join(said) + more]
+    return RunDirectoryError(f"{path}: damaged, or not {what} that this version can read: {said[0]}.{remedy}")
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml is untyped

@@ -38,6 +38,7 @@ from sweep.protocol import (
     RunTrial,
 )
 from sweep.record import TrialRecord
+from sweep.secrets import hide_secrets
 from sweep.stopping import Ending, Stop
 from sweep.store import TrialDirectory
 
@@ -289,12 +290,13 @@ def answer(
             )
         )
     except InputError as error:
-        return Refused(type(error).__name__, str(error))
+        return Refused(type(error).__name__, hide_secrets(str(error), os.environ))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
         if (reason := trouble(error)) is not None:
             return Refused(DiskError.__name__, reason)
         kind: Literal["error", "out_of_memory"] = "out_of_memory" if _ran_out(error) else "error"
-        return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc(), kind)
+        said = f"{type(error).__name__}: {error}"
+        return Crashed(hide_secrets(said, os.environ), hide_secrets(traceback.format_exc(), os.environ), kind)
 
 
 def _ran_out(error: Exception) -> bool:

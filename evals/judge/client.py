@@ -13,13 +13,16 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
+from typing import IO
 
 from evals.errors import RunError, TaskError
+from evals.outside import parse_json
 from evals.spec import JudgeSpec
 
 BUSY = frozenset({408, 409, 425, 429})
 FIRST_SERVER_ERROR = 500
 LONGEST_PAUSE_SECONDS = 60.0
+MAX_REPLY_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,16 @@ class _AttemptError(Exception):
         super().__init__(reason)
         self.reply = reply
         self.pause = pause
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """The key is for this endpoint: urllib would show it to whomever it is sent on to."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow nobody."""
+
+
+OPENER = urllib.request.build_opener(_StayHere)
 
 
 class Judge:
@@ -81,8 +94,8 @@ class Judge:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=self.spec.timeout_seconds) as response:  # noqa: S310
-                answer = json.loads(response.read())
+            with OPENER.open(request, timeout=self.spec.timeout_seconds) as response:
+                answer = _read(response)
         except urllib.error.HTTPError as error:
             raise self._http_failure(error) from error
         except (OSError, HTTPException, ValueError) as error:
@@ -107,6 +120,13 @@ def _key(spec: JudgeSpec) -> str | None:
     if not key:
         raise TaskError(f"judge: the environment variable {spec.api_key_env} is not set. Set it to the endpoint's key.")
     return key
+
+
+def _read(response: IO[bytes]) -> object:
+    content = response.read(MAX_REPLY_BYTES + 1)
+    if len(content) > MAX_REPLY_BYTES:
+        raise ValueError(f"a reply of more than {MAX_REPLY_BYTES // 2**20} MiB")
+    return parse_json(content)
 
 
 def _content(answer: object) -> str:

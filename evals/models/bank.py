@@ -18,6 +18,7 @@ from peft.utils.other import get_pattern_key
 from peft.utils.save_and_load import load_peft_weights
 
 from evals.errors import ModelError
+from evals.models.trust import refuse_pickled_adapter
 
 PREFIX = "base_model.model."
 PLAIN = (
@@ -44,8 +45,7 @@ class Lora:
 
 def read_lora(adapter: Path, device: torch.device) -> dict[str, Lora]:
     """An adapter's weights by module. Raises ModelError where it is more than a plain LoRA."""
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"{adapter}: no adapter_config.json here. Give the directory of a PEFT adapter.")
+    refuse_pickled_adapter(adapter)
     try:
         config = PeftConfig.from_pretrained(adapter)
         weights = load_peft_weights(str(adapter), device=str(device))

@@ -14,6 +14,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.errors import ModelError
 from evals.models.source import ModelSource, find_source
+from evals.models.trust import code_settings, refuse_pickled_model
 from evals.spec import ModelSpec, QuantizationSpec
 
 
@@ -24,11 +25,11 @@ def default_device() -> torch.device:
 
 def load_tokenizer(model: ModelSpec, *, cache: Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with a padding token. Raises ModelError where there is none."""
+    code = code_settings(model)
     source = find_source(model, cache=cache)
-    _check_remote_code(model)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.name_or_path, revision=source.revision, trust_remote_code=model.trust_remote_code
+            source.name_or_path, revision=source.revision, **code
         )
     except (OSError, ValueError) as error:
         raise _cannot_load(model, error) from error
@@ -50,15 +51,16 @@ def load_model(  # noqa: PLR0913
 
     `quant_storage` is the dtype that packed 4-bit weights are kept in, without another meaning; bytes unless named.
     """
+    code = code_settings(model)
     source = find_source(model, cache=cache) if checkpoint is None else ModelSource(str(checkpoint), None)
-    _check_remote_code(model)
+    refuse_pickled_model(Path(source.name_or_path))
     try:
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             source.name_or_path,
             revision=source.revision,
             dtype=getattr(torch, model.dtype),
             attn_implementation=model.attn_implementation,
-            trust_remote_code=model.trust_remote_code,
+            **code,
             quantization_config=None if quantization is None else four_bit_config(quantization, model, quant_storage),
             device_map={"": device},
             use_safetensors=True,
@@ -89,13 +91,6 @@ def four_bit_config(quantization: QuantizationSpec, model: ModelSpec, storage: s
         bnb_4bit_compute_dtype=getattr(torch, model.dtype),
         bnb_4bit_quant_storage=getattr(torch, storage or "uint8"),
     )
-
-
-def _check_remote_code(model: ModelSpec) -> None:
-    if model.trust_remote_code and model.revision is None:
-        raise ModelError(
-            f"{model.model_name_or_path}: trust_remote_code needs a pinned revision: what runs is what was read."
-        )
 
 
 def _cannot_load(model: ModelSpec, error: Exception) -> ModelError:

@@ -22,6 +22,7 @@ from evals.models.answering import answer_generations, answer_loglikelihoods, is
 from evals.models.completion import CompletionLikelihood
 from evals.models.engine import Engine
 from evals.models.load import keep_unpacked, load_model, load_tokenizer
+from evals.models.trust import refuse_pickled_adapter
 from evals.models.vllm import load_vllm
 from evals.quiet import quietly
 from evals.spec import Backend, ModelSpec, QuantizationSpec
@@ -99,8 +100,7 @@ def wrap(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase,
 
 
 def _attach(model: PreTrainedModel, adapter: Path) -> PeftModel:
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"{adapter}: no adapter_config.json here. Give the directory of a PEFT adapter.")
+    refuse_pickled_adapter(adapter)
     try:
         with warnings.catch_warnings():
             # PEFT only warns when the adapter lacks weights; the base model would be scored in its name.

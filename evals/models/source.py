@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.errors import ModelError
+from evals.outside import make_public
 from evals.spec import ModelSpec
 
 PACKAGE_PREFIX = "package:"
@@ -45,13 +46,17 @@ def find_source(model: ModelSpec, *, cache: Path) -> ModelSource:
 
 
 def local_model(model: ModelSpec, data_root: Path | None) -> ModelSpec:
-    """The same model read from `data_root`, where it is there; a prefetched copy is of the pinned revision already."""
+    """The same model read from `data_root`, where it is there; a prefetched copy is of the pinned revision already.
+
+    The revision of a model that runs code of its own stays: it is what somebody has read.
+    """
     if data_root is None:
         return model
     folder = data_root / MODELS / model.model_name_or_path
     if not folder.is_dir():
         return model
-    return model.model_copy(update={"model_name_or_path": str(folder.resolve()), "revision": None})
+    revision = model.revision if model.trust_remote_code else None
+    return model.model_copy(update={"model_name_or_path": str(folder.resolve()), "revision": revision})
 
 
 def package_directory(package: str) -> Path:
@@ -97,7 +102,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 def _publish(scratch: Path, target: Path) -> None:
-    scratch.chmod(0o755)
+    make_public(scratch)
     try:
         scratch.rename(target)
     except OSError:

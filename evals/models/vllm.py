@@ -15,6 +15,7 @@ from lm_eval.api.model import TemplateLM
 from evals.errors import ModelError
 from evals.models.completion import CompletionLikelihood
 from evals.models.source import find_source
+from evals.models.trust import code_settings, refuse_pickled_adapter, refuse_pickled_model
 from evals.spec import ModelSpec, QuantizationSpec
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -34,12 +35,16 @@ def load_vllm(  # noqa: PLR0913
 
     Raises ModelError where vLLM is not installed, or where it cannot load the model.
     """
+    code = code_settings(model)
     source = find_source(model, cache=cache)
+    refuse_pickled_model(Path(source.name_or_path if checkpoint is None else checkpoint))
+    if adapter is not None:
+        refuse_pickled_adapter(adapter)
     given: dict[str, Any] = {
         "pretrained": source.name_or_path if checkpoint is None else str(checkpoint),
         "revision": source.revision if checkpoint is None else None,
         "dtype": model.dtype,
-        "trust_remote_code": model.trust_remote_code,
+        "trust_remote_code": code["trust_remote_code"],
         "batch_size": batch_size,
     }
     if quantization is not None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from evals.outside import is_too_deep
+from evals.outside import parse_json as parse_bounded
 from evals.spec import OwnDataSpec, OwnRow
 from evals.tasks.aggregate import FIELD_F1
 from evals.tasks.json_schema import conforms
@@ -82,10 +84,10 @@ def find_json(answer: str) -> Found | None:
 
 
 def parse_json(text: str) -> Found | None:
-    """Parse text as one JSON value, strictly: `NaN` and `Infinity` are not JSON."""
+    """Parse text as one JSON value, strictly: `NaN` and `Infinity` are not JSON, and neither is a pit of brackets."""
     try:
-        return Found(json.loads(text, parse_constant=_refuse_constant))
-    except (ValueError, RecursionError):
+        return Found(parse_bounded(text, parse_constant=_refuse_constant))
+    except ValueError:
         return None
 
 
@@ -128,9 +130,11 @@ def _first_value(answer: str) -> Found | None:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     for opening in islice(OPENING.finditer(answer), MAX_OPENINGS):
         try:
-            return Found(decoder.raw_decode(answer, opening.start())[0])
+            value = decoder.raw_decode(answer, opening.start())[0]
         except (ValueError, RecursionError):
             continue
+        if not is_too_deep(value):
+            return Found(value)
     return None
 
 

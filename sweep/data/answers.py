@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from evals.outside import parse_json
 from evals.spec import AnswerType
 from sweep.data.rows import quoted
 from sweep.errors import DataError
@@ -86,8 +87,8 @@ def _written_like(example: str, value: object) -> str:
 
 def _json_structure(text: str) -> dict[str, object] | list[object] | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return None
     return value if isinstance(value, dict | list) else None
 

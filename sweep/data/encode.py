@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from evals.spec import OwnRow
-from sweep.data.rows import BadRow, Row, UnfitError, refuse_too_many
+from sweep.data.rows import BadRow, Row, refuse_too_many
 from sweep.data.shapes import FittedRows
-from sweep.data.template import Rendered, render
+from sweep.data.template import Rendered, render_all
 from sweep.data.tokens import Tokens, tokenize
 from sweep.errors import DataError
 
@@ -78,12 +78,12 @@ class Encoder:
 
     def _batch(self, rows: Sequence[Row], file: str) -> Iterator[EncodedRow | BadRow]:
         rendered: list[tuple[Row, Rendered]] = []
-        for row in rows:
-            try:
-                text = render(row, self.tokenizer, file=file, template=self.template, system=self.system)
+        texts = render_all(rows, self.tokenizer, file=file, template=self.template, system=self.system)
+        for row, text in zip(rows, texts, strict=True):
+            if isinstance(text, Rendered):
                 rendered.append((row, text))
-            except UnfitError as error:
-                yield BadRow(file=file, row=row.number, reason=str(error))
+            else:
+                yield BadRow(file=file, row=row.number, reason=str(text))
         for (row, text), tokens in zip(rendered, tokenize([text for _, text in rendered], self.tokenizer), strict=True):
             reason = self._misfit(tokens)
             yield EncodedRow(row, text, tokens) if reason is None else BadRow(file=file, row=row.number, reason=reason)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from evals.errors import TaskError
+from evals.outside import is_inside
 from evals.tasks.json_schema import read_schema
 from evals.tasks.sql_run import Database, SqlError
 from evals.tasks.user_grader import FoundGrader, find_grader
@@ -42,6 +43,11 @@ class Grading:
 
 def read_grading(spec: DataSpec, data_root: Path) -> Grading:
     """Read all that answers are graded with. Raises DataError for the first that cannot be used."""
+    for key in ("json_schema", "sql_schema"):
+        name = getattr(spec, key)
+        is_file = isinstance(name, str) and (key == "json_schema" or is_sql_file(name))
+        if is_file and not is_inside(data_root, name):
+            raise DataError(f"data.{key}: {name!r} lies outside the directory of the study's data. Copy it there.")
     try:
         schema = read_schema(data_root / spec.json_schema) if isinstance(spec.json_schema, str) else spec.json_schema
     except TaskError as error:

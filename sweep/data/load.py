@@ -1,22 +1,34 @@
 """Read the user's files line by line, so that what cannot be read has a line number.
 
-Files are taken as hostile: lines are bounded, encodings checked, and a broken line becomes a BadRow instead of ending
-the study. Only what makes the whole file unreadable raises DataError. The `datasets` library reads Hub data sets
-alone: for local files its cache would give the rows of another file of the same name.
+Files are taken as hostile: lines, rows, columns and depth are bounded, encodings checked, and a broken line becomes a
+BadRow instead of ending the study. Archives are not opened at all. Only what makes the whole file unreadable raises
+DataError. The `datasets` library reads Hub data sets alone: for local files its cache would give the rows of another
+file of the same name.
 """
 
 import csv
 import difflib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from evals.outside import parse_json
 from sweep.data.rows import BadRow, RawRow, RawRows, listed, quoted
 from sweep.errors import DataError
 
+if TYPE_CHECKING:
+    from pyarrow import Array
+
 MAX_LINE_BYTES = 16 * 2**20
-MAX_JSON_BYTES = 2**30
+MAX_FILE_BYTES = 2**30
+"""A file's text, and what a Parquet file comes to when it is unpacked: all rows are held in memory at once."""
+MAX_ROWS = 2_000_000
+MAX_COLUMNS = 10_000
+PARQUET_ROWS = 256
+"""Rows that are unpacked at a time: a few kilobytes of Parquet may hold as many copies of a long text as they like."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -26,6 +38,8 @@ Reader = Callable[[Path, str], RawRows]
 def read_file(path: Path, *, name: str) -> RawRows:
     """Read every row of a file by its suffix. Raises DataError where the file as a whole cannot be read."""
     try:
+        if path.suffix.lower() != ".parquet":
+            _refuse_more_bytes(path.stat().st_size, name)
         return READERS[path.suffix.lower()](path, name)
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror or error}.") from error
@@ -64,6 +78,7 @@ def _read_jsonl(path: Path, name: str) -> RawRows:
     for number, line in _text_lines(path, name):
         if isinstance(line, str) and not line.strip():
             continue
+        _refuse_more_rows(len(rows) + len(bad), name)
         try:
             if isinstance(line, ValueError):
                 raise line
@@ -74,8 +89,6 @@ def _read_jsonl(path: Path, name: str) -> RawRows:
 
 
 def _read_json(path: Path, name: str) -> RawRows:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise DataError(f"{name}: a JSON file of more than {MAX_JSON_BYTES} bytes. Use JSONL, one object a line.")
     content = path.read_bytes()
     _refuse_utf16(content, name)
     try:
@@ -90,6 +103,7 @@ def _read_json(path: Path, name: str) -> RawRows:
         raise DataError(
             f"{name}: holds no list of rows. Allowed are a list of objects, or an object with it under 'data'."
         )
+    _refuse_more_rows(len(listing) - 1, name)
     rows: list[RawRow] = []
     bad: list[BadRow] = []
     for number, value in enumerate(listing, start=1):
@@ -108,6 +122,7 @@ def _read_csv(path: Path, name: str) -> RawRows:
     try:
         header = _csv_header(next(reader, []), name)
         for number, fields in enumerate((fields for fields in reader if fields), start=1):
+            _refuse_more_rows(number - 1, name)
             if len(fields) == len(header):
                 rows.append(RawRow(number, dict(zip(header, fields, strict=True))))
             else:
@@ -119,7 +134,9 @@ def _read_csv(path: Path, name: str) -> RawRows:
 
 
 def _csv_header(header: list[str], name: str) -> list[str]:
-    repeated = sorted({column for column in header if header.count(column) > 1})
+    if len(header) > MAX_COLUMNS:
+        raise DataError(f"{name}:1: the header has {len(header):,} columns; at most {MAX_COLUMNS:,} are read.")
+    repeated = sorted(column for column, count in Counter(header).items() if count > 1)
     if not header or any(not column.strip() for column in header) or repeated:
         problem = f"repeats {listed(repeated)}" if repeated and "".join(repeated).strip() else "lacks a name"
         raise DataError(f"{name}:1: the header {problem if header else 'is missing'}. Name every column once.")
@@ -133,14 +150,45 @@ def _read_parquet(path: Path, name: str) -> RawRows:
     from pyarrow import parquet
 
     rows: list[RawRow] = []
+    unpacked = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+        # Texts stay in a dictionary until it is known what they come to.
+        texts = [field.name for field in parquet.read_schema(path) if pa.types.is_string(field.type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            if file.metadata.num_columns > MAX_COLUMNS:
+                raise DataError(f"{name}: {file.metadata.num_columns:,} columns; at most {MAX_COLUMNS:,} are read.")
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+                unpacked += sum(map(_unpacked_bytes, batch.columns))
+                _refuse_more_bytes(unpacked, name)
                 start = len(rows) + 1
+                _refuse_more_rows(start - 2 + batch.num_rows, name)
                 rows.extend(RawRow(number, values) for number, values in enumerate(batch.to_pylist(), start))
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
         raise DataError(f"{name}: not a Parquet file that can be read: {_first_line(error)}.") from error
     return RawRows(name, rows, [])
+
+
+def _unpacked_bytes(column: "Array") -> int:
+    """What an Arrow column comes to once every row has its own copy of what a dictionary holds once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not isinstance(column, pa.DictionaryArray):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    return int(pc.sum(lengths).as_py() or 0)
+
+
+def _refuse_more_rows(count: int, name: str) -> None:
+    if count >= MAX_ROWS:
+        raise DataError(f"{name}: more than {MAX_ROWS:,} rows, which are all held in memory. Give fewer.")
+
+
+def _refuse_more_bytes(count: int, name: str) -> None:
+    if count > MAX_FILE_BYTES:
+        raise DataError(
+            f"{name}: more than {MAX_FILE_BYTES // 2**20:,} MiB, which are all held in memory. Give fewer rows."
+        )
 
 
 READERS: Mapping[str, Reader] = {
@@ -185,12 +233,10 @@ def _refuse_utf16(start: bytes, name: str) -> None:
 
 def _parse_json(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return parse_json(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise ValueError(f"not JSON: {error.msg} at {place}") from error
-    except RecursionError as error:
-        raise ValueError("not JSON that can be read: nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"not JSON that can be read: {_first_line(error)}") from error
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import JsonValue, ValidationError
 
+from evals.outside import make_public
 from evals.spec import AnswerType, GraderSpec, LabelBy, OwnDataSpec, Spec
 from sweep.data.encode import EncodedRow
 from sweep.data.rows import BadRow
@@ -143,7 +144,7 @@ def write_prepared(
         if grader is not None:
             (scratch / GRADER).write_bytes(grader)
         write_text(scratch / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-        scratch.chmod(0o755)
+        make_public(scratch)
         _publish(scratch, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evals.outside import is_inside
 from sweep.data.load import READERS, check_file, file_sha256, read_file
-from sweep.data.rows import RawRow, RawRows
+from sweep.data.rows import RawRow, RawRows, quoted
 from sweep.errors import DataError
 from sweep.spec import DataSpec
 
 MAX_NAME = 255
 """Characters of a file's name, at most: an SQL schema may be the name of a column, or any text."""
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/\w[\w.-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def shares(spec: DataSpec) -> Mapping[str, float]:
 
 
 def _train_source(spec: DataSpec, data_root: Path) -> Source:
-    path = data_root / spec.train
+    path = _place(spec.train, data_root)
     if _looks_local(spec.train) or path.is_file() or not HUB_NAME.fullmatch(spec.train):
         check_file(path, name=spec.train)
         return FileSource(spec.train, path)
@@ -113,11 +114,18 @@ def _train_source(spec: DataSpec, data_root: Path) -> Source:
 
 
 def _held_out_source(asked: str, train: Source, data_root: Path) -> Source:
-    path = data_root / asked
+    path = _place(asked, data_root)
     if isinstance(train, HubSource) and not _looks_local(asked) and not path.is_file():
         return HubSource(train.name, train.config, train.revision, asked)
     check_file(path, name=asked)
     return FileSource(asked, path)
+
+
+def _place(name: str, data_root: Path) -> Path:
+    """Where a file of this name would be. Raises DataError for a place that is not the study's."""
+    if not is_inside(data_root, name):
+        raise DataError(f"{quoted(name)}: lies outside the directory of the study's data. Copy it there.")
+    return data_root / name
 
 
 def _looks_local(name: str) -> bool:

@@ -5,16 +5,24 @@ That needs the rendered prompt to be the beginning of the whole rendered convers
 Where nothing follows the answer, the end-of-sequence token is put there, or a model would never learn to stop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from evals.models.bounded import BoundsError, bounded
 from sweep.data.rows import Message, Row, UnfitError, quoted
 from sweep.errors import DataError
 from sweep.spec import DataSpec
 
 if TYPE_CHECKING:
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+
+RENDER_SECONDS = 120.0
+"""For a batch of rows; the templates in use take a millisecond a row."""
+RENDER_BYTES = 2**30
+UNFIT, BROKEN = "unfit", "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,45 @@ def check_template_policy(spec: DataSpec, shape: str) -> None:
         )
 
 
-def render(
-    row: Row, tokenizer: "PreTrainedTokenizerBase", *, file: str, template: bool, system: str | None
-) -> Rendered:
-    """One row as text. Raises UnfitError where it cannot be rendered, DataError where the template breaks prompts."""
-    if template:
-        return _render_chat(row, tokenizer, file=file, system=system)
+def render_all(
+    rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", *, file: str, template: bool, system: str | None
+) -> list[Rendered | UnfitError]:
+    """Each row as text, or why it cannot be rendered. Raises DataError where the template breaks prompts.
+
+    A chat template is a program that came with the model, and is given so much time and memory.
+    """
+    if not template:
+        return [_outcome(partial(_render_plain, row, tokenizer)) for row in rows]
+
+    def work() -> list[tuple[str, str, str]]:
+        try:
+            found = [_outcome(partial(_render_chat, row, tokenizer, file=file, system=system)) for row in rows]
+        except DataError as error:
+            return [(BROKEN, str(error), "")]
+        return [
+            (UNFIT, str(one), "") if isinstance(one, UnfitError) else ("", one.prompt, one.completion) for one in found
+        ]
+
+    try:
+        answers = bounded(work, seconds=RENDER_SECONDS, memory_bytes=RENDER_BYTES)
+    except BoundsError as error:
+        raise DataError(
+            f"{file}: this model's chat template fails on the rows from {rows[0].number} to {rows[-1].number}: "
+            f"{error}. Set data.apply_chat_template: false, or use another model."
+        ) from error
+    if answers and answers[0][0] == BROKEN:
+        raise DataError(answers[0][1])
+    return [UnfitError(text) if kind == UNFIT else Rendered(text, rest) for kind, text, rest in answers]
+
+
+def _outcome(rendering: Callable[[], Rendered]) -> Rendered | UnfitError:
+    try:
+        return rendering()
+    except UnfitError as error:
+        return error
+
+
+def _render_plain(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Rendered:
     end: str = tokenizer.eos_token or ""
     if row.plain is None:
         raise UnfitError("a list of messages needs a chat template")

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from evals.errors import ModelError
 from evals.models.source import find_source
+from evals.models.trust import code_settings
 from evals.spec import ModelSpec
 from sweep.plan.activations import ATTENTION_IN, ATTENTION_OUT, FEED_FORWARD_IN, FEED_FORWARD_OUT
 from sweep.plan.devices import cpu
@@ -37,10 +38,12 @@ def inspect_model(model: ModelSpec, *, cache: Path, config_file: Path | None = N
     Raises ModelError where there is no configuration, none that transformers knows, or one of layers without attention.
     """
     try:
+        code = code_settings(model)
         config = _config_of(config_file) if config_file is not None else _config(model, cache)
+        has_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
         # From a configuration there are no weights to keep: only their shapes.
         with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+            built = AutoModelForCausalLM.from_config(config, **(code if has_code else {"trust_remote_code": False}))
         return shape_of(built)
     except ModelError as error:
         raise ModelError(f"{error} {FILE_INSTEAD}") from error
@@ -96,9 +99,7 @@ def shape_of(model: PreTrainedModel) -> ModelShape:
 
 def _config(model: ModelSpec, cache: Path) -> PretrainedConfig:
     source = find_source(model, cache=cache)
-    return AutoConfig.from_pretrained(
-        source.name_or_path, revision=source.revision, trust_remote_code=model.trust_remote_code
-    )
+    return AutoConfig.from_pretrained(source.name_or_path, revision=source.revision, **code_settings(model))
 
 
 def _config_of(file: Path) -> PretrainedConfig:

@@ -1,12 +1,12 @@
 """What goes into a trial, and how it trained: config, data, machine, weights and losses, recorded and now."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from evals.outside import parse_json
 from sweep.record import TrainingResult, TrialRecord
 from sweep.rerun.comparison import Row, equality, short
 
@@ -103,7 +103,7 @@ def read_losses(steps: Path, key: str) -> Losses:
     if steps.is_file():
         for line in steps.read_text("utf-8", errors="replace").splitlines():
             try:
-                values = json.loads(line)
+                values = parse_json(line)
                 if key in values:
                     found[int(values["step"])] = math.nan if values[key] is None else float(values[key])
             except (ValueError, TypeError, KeyError):

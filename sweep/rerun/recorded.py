@@ -50,7 +50,8 @@ def find_trial(run: RunDirectory, name: str) -> Recorded:
     if record.reused_from is not None:
         again = run.search_trial(record.config.method or "", record.reused_from).path.relative_to(run.path)
         raise InputError(f"{name}: this config was not run but copied from another trial. Name {again.as_posix()}.")
-    return Recorded(directory.path.relative_to(root).as_posix(), directory, read_config(directory.config), record)
+    config = read_config(directory.config)
+    return Recorded(directory.path.relative_to(root).as_posix(), directory, config, record)
 
 
 def next_directory(run: RunDirectory, slug: str) -> Path:

@@ -193,7 +193,11 @@ class MethodSearch:
 def _configs_on_disk(run: RunDirectory, method: str, known: Mapping[int, TrialConfig]) -> dict[int, TrialConfig]:
     parent = run.search_trial(method, 0).path.parent
     # Whoever has a record is known by it: reading YAML takes longer than all else of a resumption.
-    paths = (path for path in parent.glob("*/config.yaml") if int(path.parent.name) not in known)
+    paths = (
+        path
+        for path in parent.glob("*/config.yaml")
+        if path.parent.name.isdecimal() and int(path.parent.name) not in known
+    )
     return {**known, **{config.number: config for path in paths for config in _readable(path)}}
 
 

@@ -16,6 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.rungs import Stretch
+from sweep.search.cma import GuardedCmaEs
 from sweep.search.guard import GuardedPruner
 from sweep.search.halving import HalvingPruner, HyperbandPruner
 from sweep.spec import BudgetSpec, PrunerSpec, Scalar, StudySpec
@@ -157,7 +158,7 @@ def _qmc(seeds: Seeds) -> optuna.samplers.BaseSampler:
 
 
 def _cmaes(seeds: Seeds) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.CmaEsSampler(
+    return GuardedCmaEs(
         seed=seeds.trial,
         n_startup_trials=seeds.n_startup_trials,
         independent_sampler=_random(seeds),

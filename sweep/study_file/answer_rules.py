@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evals.errors import TaskError
+from evals.outside import is_inside
 from evals.tasks.aggregate import FIELD_F1
 from evals.tasks.json_schema import complaints, read_schema
 from evals.tasks.user_grader import FORM, METRIC_NAME, find_grader
@@ -52,13 +53,14 @@ def grader_is_named(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
 def grading_files(spec: StudySpec, data_root: Path) -> Iterator[Finding]:
     """Schema files and the grader's file are there and hold what they should."""
     data = spec.data
-    if isinstance(data.json_schema, str):
+    if isinstance(data.json_schema, str) and is_inside(data_root, data.json_schema):
         try:
             read_schema(data_root / data.json_schema)
         except TaskError as error:
             yield Finding(("data", "json_schema"), f"data.json_schema: {error}")
-    if data.sql_schema is not None and is_sql_file(data.sql_schema) and not (data_root / data.sql_schema).is_file():
-        yield Finding(("data", "sql_schema"), f"data.sql_schema: no file {data.sql_schema!r} in {data_root}.")
+    tables = data.sql_schema if is_sql_file(data.sql_schema or "") else None
+    if tables is not None and is_inside(data_root, tables) and not (data_root / tables).is_file():
+        yield Finding(("data", "sql_schema"), f"data.sql_schema: no file {tables!r} in {data_root}.")
     if data.grader is not None and FORM.fullmatch(data.grader) is not None:
         try:
             find_grader(data.grader, data_root)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evals.errors import TaskError
+from evals.outside import is_inside
 from evals.spec import GENERAL_TEXT
 from evals.tasks.paragraphs import read_paragraphs
 from sweep.spec import StudySpec
@@ -47,7 +48,7 @@ def portions_are_the_studys(_: WrittenStudy, spec: StudySpec) -> Iterator[Findin
 def general_text_file(spec: StudySpec, data_root: Path) -> Iterator[Finding]:
     """The text that is read in place of the bundled one is there and holds some."""
     name = spec.evaluation.general_text
-    if isinstance(name, str):
+    if isinstance(name, str) and is_inside(data_root, name):
         try:
             read_paragraphs(data_root / name)
         except TaskError as error:

@@ -76,9 +76,9 @@ class Parsed:
     problems: list[Problem]
 
 
-def parse(text: str, path: Path) -> Parsed:
+def parse(text: str, path: Path, *, max_values: int = MAX_VALUES) -> Parsed:
     """Parse one YAML document. Raises StudyFileError where the text is not YAML."""
-    builder = _Builder(path)
+    builder = _Builder(path, max_values)
     try:
         node = _compose(text)
         value = None if node is None else builder.build(node, ())
@@ -99,9 +99,12 @@ def _text(path: Path) -> str:
     try:
         if path.is_dir():
             raise _refusal(path, None, "this is a directory; name the study file in it.")
-        if path.stat().st_size > MAX_BYTES:
+        # A device or a pipe has no size: it is read until it is too long.
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise _refusal(path, None, f"larger than {MAX_BYTES // 1024} KiB, which no study file is.")
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise _refusal(path, None, "no such file. `sweep init` lists studies to start from.") from error
     except UnicodeDecodeError as error:
@@ -147,8 +150,9 @@ def _syntax_message(error: MarkedYAMLError) -> str:
 class _Builder:
     """Turn nodes into plain values, noting the line of each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_values: int) -> None:
         self.path = path
+        self._max_values = max_values
         self.origins: dict[Place, Origin] = {(): Origin(path, 1)}
         self.problems: list[Problem] = []
         self._values = 0
@@ -165,8 +169,8 @@ class _Builder:
 
     def _count(self) -> None:
         self._values += 1
-        if self._values > MAX_VALUES:
-            raise _refusal(self.path, None, f"more than {MAX_VALUES:,} values once its aliases are written out.")
+        if self._values > self._max_values:
+            raise _refusal(self.path, None, f"more than {self._max_values:,} values once its aliases are written out.")
 
     def _mapping(self, node: MappingNode, place: Place) -> dict[str, object]:
         built: dict[str, object] = {}

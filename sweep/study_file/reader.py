@@ -63,6 +63,7 @@ def _findings(written: WrittenStudy, spec: StudySpec, data_root: Path | None) ->
     for rule in _RULES:
         yield from rule(written, spec)
     if data_root is not None:
+        yield from rules.files_are_the_studys(spec, data_root)
         yield from rules.data_files(spec, data_root)
         yield from answer_rules.grading_files(spec, data_root)
         yield from budget_rules.general_text_file(spec, data_root)

@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evals.judge.metrics import METRICS
+from evals.models.trust import is_pinned
+from evals.outside import is_inside
 from evals.tasks.aggregate import AGGREGATIONS, aggregation_of
-from sweep.spec import StudySpec
+from sweep.spec import StudySpec, is_sql_file
 from sweep.study_file.answer_rules import LABELS, may_be_scored
+from sweep.study_file.document import Place
 from sweep.study_file.judge_rules import judged_objective
-from sweep.study_file.names import nearest
+from sweep.study_file.names import dotted, nearest
 from sweep.study_file.schema import WrittenStudy
 from sweep.study_file.validation import Finding
 
+COPY = "Copy it there, or name the directory that all data files are in on the command line: --data DIR."
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 OWN = "own"
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/\w[\w.-]*)?")
 _OTHER_SUFFIXES = frozenset({".arrow", ".gz", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip"})
 """Tasks by how their names begin; lm-evaluation-harness knows all of them, but takes long to ask."""
 _WITHOUT_GENERATION = frozenset({"loss", "bits_per_byte"})
@@ -55,11 +59,29 @@ def _is_file_name(name: str, data_root: Path) -> bool:
     return looks_local or not _HUB_NAME.fullmatch(name) or (data_root / name).exists()
 
 
+def files_are_the_studys(spec: StudySpec, data_root: Path) -> Iterator[Finding]:
+    """No file that a study names lies outside its directory: somebody else may have written the study."""
+    data, judge = spec.data, spec.evaluation.scoring.judge
+    named: dict[Place, object] = {("data", split): getattr(data, split) for split in ("train", "validation", "test")}
+    named |= {("data", "json_schema"): data.json_schema, ("evaluation", "general_text"): spec.evaluation.general_text}
+    named |= {("data", "sql_schema"): data.sql_schema if is_sql_file(data.sql_schema or "") else None}
+    named |= {("evaluation", "scoring", "judge", "against"): judge and judge.against}
+    for place, name in named.items():
+        if isinstance(name, str | Path) and not is_inside(data_root, name):
+            yield Finding(place, f"{dotted(place)}: {str(name)!r} lies outside {_shown(data_root)}. {COPY}")
+
+
+def _shown(data_root: Path) -> str:
+    return "the study's directory" if str(data_root) == "." else f"{data_root}"
+
+
 def _missing_file(key: str, name: str, data_root: Path) -> Iterator[Finding]:
     path = data_root / name
     place = ("data", key)
     if not name.strip():
         yield Finding(place, f"data.{key} is empty; it must be a data file or the name of a Hub data set.")
+    elif not is_inside(data_root, name):
+        return
     elif path.is_dir():
         yield Finding(place, f"data.{key}: {name} is a directory; name one file of type {', '.join(DATA_SUFFIXES)}.")
     elif path.suffix.lower() not in DATA_SUFFIXES:
@@ -81,8 +103,11 @@ def model_is_named(_: WrittenStudy, spec: StudySpec) -> Iterator[Finding]:
     if not spec.model.model_name_or_path.strip():
         message = "model.model_name_or_path is empty; name a Hub model, a directory, or package:NAME."
         yield Finding(("model", "model_name_or_path"), message)
-    if spec.model.trust_remote_code and spec.model.revision is None:
-        message = "model.trust_remote_code runs the repository's code; set model.revision to the commit you have read."
+    if spec.model.trust_remote_code and not is_pinned(spec.model.revision):
+        message = (
+            "model.trust_remote_code runs the repository's code; set model.revision to the commit you have read, "
+            "as its full hash of 40 digits."
+        )
         yield Finding(("model", "trust_remote_code"), message, (("model", "revision"),))
 
 

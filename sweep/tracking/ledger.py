@@ -5,12 +5,12 @@ A ledger belongs to one store; pointing a study at another server delivers every
 """
 
 import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evals.outside import parse_json
 from sweep.addresses import masked
 from sweep.store import RunDirectory, TrialDirectory, write_json, write_text
 
@@ -79,7 +79,7 @@ class Ledger:
     def read(self) -> Mapping[str, str]:
         """Fingerprint of each delivered record by its key; a damaged ledger is empty, as sending twice is harmless."""
         try:
-            value = json.loads(self.path.read_text("utf-8"))
+            value = parse_json(self.path.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return value if isinstance(value, dict) else {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from evals.outside import parse_json
 from sweep.easing import described
 from sweep.record import TrialRecord
 from sweep.spec import ParamValue, ReportSpec
@@ -163,7 +164,7 @@ def read_steps(steps: Path) -> Iterator[dict[str, float]]:
         return
     for line in steps.read_text("utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):

@@ -148,9 +148,9 @@ class Workload:
             "name": part,
             "model": self.model,
             "data": {
-                "train": str(self.path / "rows" / "train.jsonl"),
-                "validation": str(self.path / "answers.jsonl"),
-                "test": str(self.path / "answers.jsonl"),
+                "train": "rows/train.jsonl",
+                "validation": "answers.jsonl",
+                "test": "answers.jsonl",
                 "apply_chat_template": False,
                 "answer": "text",
             },

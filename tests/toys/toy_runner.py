@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from evals.result import EvalResult, Metric
 from evals.spec import ModelSpec, TaskSpec
@@ -60,6 +61,8 @@ class ToyRunner:
     full_disk: tuple[str, ...] = ()
     """Trials whose worker finds no room for something that it writes."""
     refuses: tuple[str, ...] = ()
+    blabs: tuple[str, ...] = ()
+    """Trials that end in an error which repeats every secret of the environment, as a library's may."""
     leaks_bytes: int = 0
     """Memory that each trial leaves behind in its worker."""
     rows: int = 80
@@ -142,6 +145,10 @@ class ToyRunner:
             time.sleep(60)
         if name in self.crashes:
             raise ZeroDivisionError("nobody expected this")
+        if name in self.blabs:
+            secrets = {name: value for name, value in os.environ.items() if "CANARY" in value}
+            told = " ".join(f"{name}={value} or {quote(value)}" for name, value in secrets.items())
+            raise ConnectionError(f"401 Unauthorized for https://me:CANARY@host/v1?token=CANARY: {told}")
         if name in self.refuses:
             raise TaskError("gsm8k: no such task here.")
 

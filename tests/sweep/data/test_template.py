@@ -1,7 +1,9 @@
+import psutil
 import pytest
 
+from sweep.data import template as templates
 from sweep.data.rows import Message, Row, UnfitError
-from sweep.data.template import Rendered, end_of_turn, render, uses_template
+from sweep.data.template import Rendered, end_of_turn, render_all, uses_template
 from sweep.errors import DataError
 from sweep.spec import DataSpec
 
@@ -10,7 +12,10 @@ CHATML_PROMPT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
 def rendered(tokenizer, row: Row = ROW, *, template: bool = True, system: str | None = None) -> Rendered:
-    return render(row, tokenizer, file="d.jsonl", template=template, system=system)
+    (found,) = render_all([row], tokenizer, file="d.jsonl", template=template, system=system)
+    if isinstance(found, UnfitError):
+        raise found
+    return found
 
 
 def test_the_completion_is_what_the_template_writes_after_the_prompt(tiny_tokenizer) -> None:
@@ -112,3 +117,55 @@ def test_the_template_is_used_where_the_study_can_have_it(  # noqa: PLR0917
     else:
         with pytest.raises(DataError, match=expected):
             uses_template(spec, shape, tiny_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not end within 2 s"),
+        ("{{ 9 ** 9 ** 9 }}", "did not end within 2 s|wanted more than"),
+        ("{{ 'a' * 10 ** 10 }}", "wanted more than 1024 MiB"),
+        (
+            "{% set n = namespace(t='aa') %}{% for i in range(40) %}{% set n.t = n.t ~ n.t %}{% endfor %}{{ n.t }}",
+            "wanted more than 1024 MiB|did not end within 2 s",
+        ),
+        ("{{ '%2000000000d' % 1 }}", "wanted more than 1024 MiB"),
+    ],
+)
+def test_a_template_that_would_use_up_the_machine_is_stopped(
+    tiny_tokenizer, monkeypatch, hostile: str, reason: str
+) -> None:
+    monkeypatch.setattr(templates, "RENDER_SECONDS", 2.0)
+    tiny_tokenizer.chat_template = hostile + tiny_tokenizer.chat_template
+
+    with pytest.raises(DataError, match=rf"^d\.jsonl: this model's chat template fails .*({reason})"):
+        rendered(tiny_tokenizer)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch sprung') }}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{{ raise_exception.__globals__['__builtins__']['open']('sprung', 'w') }}",
+        "{% set x = messages.append({'role': 'user', 'content': 'more'}) %}",
+        "{% include 'secret.txt' %}",
+        "{% import 'os' as os %}",
+        "{{ lipsum.__globals__['os'].popen('touch sprung').read() }}",
+    ],
+)
+def test_a_template_does_not_leave_its_sandbox(tiny_tokenizer, tmp_path, monkeypatch, hostile: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_tokenizer.chat_template = hostile + tiny_tokenizer.chat_template
+
+    with pytest.raises(UnfitError, match="the chat template refuses it"):
+        rendered(tiny_tokenizer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rendering_in_a_copy_of_the_process_leaves_nothing_behind(tiny_tokenizer) -> None:
+    before = set(psutil.Process().children()), psutil.Process().num_fds()
+
+    rendered(tiny_tokenizer)
+
+    assert (set(psutil.Process().children()), psutil.Process().num_fds()) == before

@@ -1,0 +1,131 @@
+"""Weights that run code when they are read, and code that a model brings, stay outside."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from evals.errors import ModelError
+from evals.models.bank import read_lora
+from evals.models.load import load_model, load_tokenizer
+from evals.models.scored import load_lm
+from evals.spec import ModelSpec
+from sweep.plan.inspect import inspect_model
+
+CPU = torch.device("cpu")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Trap:
+    """What a pickle does when it is read: here, it makes a file."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self):
+        return Path.touch, (self.sprung,)
+
+
+@pytest.fixture
+def pickled(tiny_model, tmp_path) -> Path:
+    """The tiny model, but that its weights are a pickle with a trap in it."""
+    directory = shutil.copytree(tiny_model, tmp_path / "pickled")
+    (directory / "model.safetensors").unlink()
+    torch.save({"trap": Trap(tmp_path / "sprung")}, directory / "pytorch_model.bin")
+    return directory
+
+
+@pytest.fixture
+def coded(tiny_model, tmp_path) -> Path:
+    """The tiny model, but that its configuration, tokenizer and model are classes of its own."""
+    directory = shutil.copytree(tiny_model, tmp_path / "coded")
+    (directory / "own.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\nclass Own: ...\n")
+    for name, classes in {
+        "config.json": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"},
+        "tokenizer_config.json": {"AutoTokenizer": ["own.Own", "own.Own"]},
+    }.items():
+        settings = json.loads((directory / name).read_text())
+        settings |= {"auto_map": classes, "model_type": "of_its_own", "tokenizer_class": "Own"}
+        (directory / name).write_text(json.dumps(settings))
+    return directory
+
+
+def spec(model: Path, **settings: object) -> ModelSpec:
+    return ModelSpec(model_name_or_path=str(model), dtype="float32", **settings)
+
+
+def test_a_model_whose_weights_are_a_pickle_is_refused_unread(pickled, tmp_path) -> None:
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle.* Save the weights as safetensors\.$"):
+        load_model(spec(pickled), cache=tmp_path, device=CPU)
+
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_pickle_beside_safetensors_is_left_alone(pickled, tiny_model, tmp_path) -> None:
+    shutil.copy(tiny_model / "model.safetensors", pickled)
+
+    load_model(spec(pickled), cache=tmp_path, device=CPU)
+
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_an_adapter_whose_weights_are_a_pickle_is_refused_unread(tiny_model, tmp_path) -> None:
+    base = load_model(spec(tiny_model), cache=tmp_path, device=CPU)
+    get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        read_lora(tmp_path / "adapter", CPU)
+    torch.save({"trap": Trap(tmp_path / "sprung")}, tmp_path / "adapter" / "adapter_model.bin")
+
+    for read in (
+        lambda: read_lora(tmp_path / "adapter", CPU),
+        lambda: load_lm(spec(tiny_model), cache=tmp_path, device=CPU, batch_size=1, adapter=tmp_path / "adapter"),
+    ):
+        with pytest.raises(ModelError, match=r"adapter_model\.bin is a pickle"):
+            read()
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_code_of_a_models_own_does_not_run_unless_it_is_asked_for(coded, tmp_path) -> None:
+    for read in (
+        lambda: load_tokenizer(spec(coded), cache=tmp_path),
+        lambda: load_model(spec(coded), cache=tmp_path, device=CPU),
+        lambda: inspect_model(spec(coded), cache=tmp_path),
+    ):
+        with pytest.raises(ModelError):
+            read()
+
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", COMMIT[:12], COMMIT.upper()])
+def test_code_of_a_models_own_needs_a_full_commit_hash(coded, tmp_path, revision) -> None:
+    asked = spec(coded, trust_remote_code=True, revision=revision)
+    for read in (
+        lambda: load_tokenizer(asked, cache=tmp_path),
+        lambda: load_model(asked, cache=tmp_path, device=CPU),
+        lambda: inspect_model(asked, cache=tmp_path),
+    ):
+        with pytest.raises(ModelError, match="a full commit hash"):
+            read()
+
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_code_that_is_asked_for_at_a_commit_runs(coded, tmp_path, monkeypatch) -> None:
+    # Otherwise the tests above would pass for a model whose code nobody could run.
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+    with pytest.raises(Exception):  # noqa: B017, PT011 - the toy's class is none that transformers can use
+        inspect_model(spec(coded, trust_remote_code=True, revision=COMMIT), cache=tmp_path)
+
+    assert (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["kernels-community/flash-attn", "evil/kernel@main", "paged|x/y"])
+def test_attention_from_the_hub_is_no_back_end(name) -> None:
+    with pytest.raises(ValueError, match="attn_implementation"):
+        ModelSpec(model_name_or_path="m", attn_implementation=name)
