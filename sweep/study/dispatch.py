@@ -271,7 +271,7 @@ class Dispatcher:
                 again = "is started again" if saved is None else "goes on from its last training state"
                 self._on_event(Notice(f"{trial.name} {again}: {text}"))
                 source.put_back(trial.config)
-            case Died(kind, text):
+            case Died(("worker_died" | "deadline") as kind, text):
                 del self._running[job]
                 self._settle(source, trial.failed(kind, text))
             case _:

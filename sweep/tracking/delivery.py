@@ -53,18 +53,26 @@ class Courier:
     store: "MlflowStore | None" = None
     parent: "StudyRun | None" = None
     failing: bool = False
+    behind: bool = True
+    """Records may be on disk that nobody told of, or that were told of and not taken."""
+    told: list[str] = field(default_factory=list)
+    """Directories whose records were written since the last delivery."""
     complained: set[str] = field(default_factory=set)
 
     def deliver(self) -> None:
         """Send everything that is owed, until the server proves to be down."""
         failures = 0
-        for item in self._owed():
+        owed = self._owed()
+        for item in owed:
             if failures == FAILURES_IN_A_ROW:
                 return
-            failures = 0 if self._attempt(item.key, partial(self._deliver_one, item)) else failures + 1
+            taken = self._attempt(item.key, partial(self._deliver_one, item))
+            failures = 0 if taken else failures + 1
+            self.behind = self.behind or not taken
 
     def finish(self, status: str) -> None:
         """Send what is owed and end the study's own run."""
+        self.behind = True
         self.deliver()
         report = [
             Artifact(path, path.parent.relative_to(self.run.path).as_posix())
@@ -82,6 +90,11 @@ class Courier:
         # The parent run is opened even when nothing is owed yet, so that the study can be seen from its start.
         if not self._attempt("study", self._open):
             return []
+        told, self.told = self.told, []
+        if not self.behind:
+            # A study's thousandth record costs what its first did: the others are not looked at again.
+            return [item for key in dict.fromkeys(told) if (item := self.ledger.record_of(key)) is not None]
+        self.behind = False
         return self.ledger.pending()
 
     def _attempt(self, key: str, action: Callable[[], None]) -> bool:
@@ -205,6 +218,7 @@ def _serve(courier: Courier, lines: "queue.Queue[str]", say: Say) -> None:
         while not lines.empty():
             waiting.append(lines.get())
         messages = [json.loads(line) for line in waiting]
+        courier.told += [message["deliver"] for message in messages if "deliver" in message]
         finish = next((message["finish"] for message in messages if "finish" in message), None)
     courier.finish(finish)
     say({"owed": courier.owed_keys()})

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention.varlen import varlen_attn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweep.training.lanes import attention, layout, packed
@@ -38,6 +39,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch):
 
     for module in (attention, layout, packed):
         monkeypatch.setattr(module, "sent", sent)
+    # What a driver would be asked for.
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     with FakeTensorMode():
         yield
 
@@ -100,6 +103,26 @@ def test_a_forward_stays_on_the_device(lengths, dtype) -> None:
     numbers = joined([read.lane_sums(losses * read.weights), *(losses[:1] for _ in lanes)])
 
     assert (total.device, numbers.device, numbers.shape) == (GPU, GPU, (2 * len(lanes),))
+
+
+def test_lanes_attend_by_the_varlen_kernel_where_a_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def seen(*states, **settings):
+        calls.append((*(tuple(state.shape) for state in states[:3]), states[3].shape, states[5], settings))
+        return varlen_attn(*states, **settings)
+
+    monkeypatch.setattr(attention, "varlen_attn", seen)
+    base, read = model(torch.bfloat16), batch((16, 9, 12))
+    stacks = Stacks(base, torch.bfloat16)
+    reader, lanes = Reader(base, stacks, torch.bfloat16, GPU), adapters(base)
+    stacks.arrange(lanes)
+    with stacks.reading(read, lanes, trains=True), attention.rows_of(read.row_lengths, GPU), reader.computing():
+        reader._losses(read)
+
+    assert len(calls) == 2, "once a layer"
+    assert calls[0][:5] == ((74, 4, 16), (74, 2, 16), (74, 2, 16), (7,), 16)
+    assert calls[0][5] == {"scale": 0.25, "window_size": (-1, 0), "enable_gqa": True, "num_splits": 1}
 
 
 @pytest.mark.parametrize("lengths", [(16, 16, 16), (16, 9, 12)], ids=["equal", "ragged"])

@@ -206,7 +206,7 @@ def test_logging_again_adds_nothing_and_what_came_later_is_added(home: Path) -> 
     before = {table: select(run, f"SELECT COUNT(*) FROM {table}") for table in tables}  # noqa: S608
     ids = select(run, "SELECT run_uuid FROM runs ORDER BY name")
     # The ledger is lost, as when the machine dies between telling the server and writing it down.
-    for ledger in (run.path / "tracking").glob("delivered-*.json"):
+    for ledger in (run.path / "tracking").glob("delivered-*.jsonl"):
         ledger.unlink()
 
     warnings = track(spec, run, [])
