@@ -8,8 +8,6 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Literal, Protocol
 
 from sweep.config import TrialConfig
 from sweep.disk import Place, disk_error
@@ -35,51 +33,12 @@ from sweep.protocol import (
 )
 from sweep.record import TrialRecord
 from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
+from sweep.study.chances import FUTILE_DEATHS, Chances
 from sweep.study.easings import Easings, explained
 from sweep.study.running import RunningTrial, deadline_of, error_of, saved_at
+from sweep.study.seams import TrialSource, TrialTracker
 
 WAIT_SECONDS = 60.0
-FUTILE_DEATHS = 2
-"""Workers in a row that a trial gets no further in before they die, after which it is the trial's fault."""
-INTERRUPTIONS = 3
-"""Times a trial is started again after its worker was interrupted, before that counts as its end."""
-
-
-class TrialTracker(Protocol):
-    """Logs a study somewhere; never raises, never waits long."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def log(self, record: TrialRecord, directory: TrialDirectory) -> None:
-        """Log a record that has been written."""
-
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """End the study's run."""
-
-
-class TrialSource(Protocol):
-    """Decides what is run, and hears what came of it."""
-
-    def next_trial(
-        self, beside: TrialConfig | None = None, *, refill: bool = False
-    ) -> TrialConfig | TrialRecord | None:
-        """The next trial to run, or the record of one that need not be; None when nothing can be started now.
-
-        With `beside`, one that can be run together with that trial, from the start or on a seat that became free.
-        """
-
-    def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
-        """Whether to end a running trial."""
-
-    def judge(self, record: TrialRecord) -> TrialRecord:
-        """Fill in what the worker could not know: the objective."""
-
-    def take(self, record: TrialRecord) -> None:
-        """Hear of a record that is on disk."""
-
-    def put_back(self, config: TrialConfig) -> None:
-        """Take back a trial that was interrupted."""
 
 
 Seats = Callable[[TrialConfig], int]
@@ -107,7 +66,7 @@ class Dispatcher:
         self._tracker = tracker
         self._on_event = on_event
         self._running: dict[int, RunningTrial] = {}
-        self._interruptions: dict[Path, int] = {}
+        self._chances = Chances()
         self._seats = seats
         self._save_seconds = save_seconds
         self._memory = memory
@@ -115,9 +74,6 @@ class Dispatcher:
         self._easings = Easings(run)
         self._again: deque[TrialConfig] = deque()
         """Trials that ran out of memory while others go on beside them; they come first."""
-        self._bereaved: set[Path] = set()
-        self._saved_at: dict[Path, int | None] = {}
-        self._futile: dict[Path, int] = {}
         self._place = Place(run.path)
         self._unheard: deque[Report] = deque()
 
@@ -187,8 +143,7 @@ class Dispatcher:
 
     def _most_seats(self, config: TrialConfig) -> float:
         """As many as went well; infinity where none went wrong."""
-        # A trial whose worker died among others is tried once more by itself: then it is known whose fault it was.
-        if self._run.directory_of(config).path in self._bereaved:
+        if self._chances.runs_alone(self._run.directory_of(config)):
             return 1
         easing = self._easings.of(config)
         return math.inf if easing is None or easing.lanes is None else easing.lanes
@@ -221,7 +176,7 @@ class Dispatcher:
         self._place.refuse_gone()
         directory = self._run.directory_of(config)
         directory.clear()
-        self._saved_at[directory.path] = saved_at(directory)
+        self._chances.begin(directory)
         write_config(directory, config)
         easing = self._easings.hand_out(config, directory)
         note_test_opening(self._run, config, by="study")
@@ -262,10 +217,10 @@ class Dispatcher:
                 self._start_again(source, trial.failed("worker_died", text), f"is given to another worker: {text}")
             case Died(_, text) if trial.together > 1:
                 del self._running[job]
-                self._bereaved.add(self._run.directory_of(trial.config).path)
+                self._chances.bereave(trial.directory)
                 self._on_event(Notice(f"{trial.name} is started again, by itself: {text}"))
                 source.put_back(trial.config)
-            case Died("worker_died", text) if self._may_be_luck(trial):
+            case Died("worker_died", text) if self._chances.bury(trial):
                 del self._running[job]
                 saved = saved_at(trial.directory)
                 again = "is started again" if saved is None else "goes on from its last training state"
@@ -276,13 +231,6 @@ class Dispatcher:
                 self._settle(source, trial.failed(kind, text))
             case _:
                 raise error_of(message, self._run.path)
-
-    def _may_be_luck(self, trial: RunningTrial) -> bool:
-        """Whether a worker's death need not come again: the first in a row since the trial last saved a state."""
-        path, found = trial.directory.path, saved_at(trial.directory)
-        got_further = found is not None and found != self._saved_at[path]
-        self._futile[path] = 0 if got_further else self._futile.get(path, 0) + 1
-        return self._futile[path] < FUTILE_DEATHS
 
     def _ease(self, source: TrialSource, trial: RunningTrial, record: TrialRecord, *, is_whole_worker: bool) -> None:
         """Memory ran out: start the trial again with less, or end it where there is no less."""
@@ -308,10 +256,9 @@ class Dispatcher:
 
     def _start_again(self, source: TrialSource, record: TrialRecord, how: str) -> None:
         """Put a trial back whose end says nothing of it; where that happened too often, it ends with this record."""
-        path = self._run.directory_of(record.config).path
-        self._interruptions[path] = self._interruptions.get(path, 0) + 1
-        if self._interruptions[path] < INTERRUPTIONS:
-            self._on_event(Notice(f"{path.name} {how}"))
+        directory = self._run.directory_of(record.config)
+        if self._chances.interrupt(directory):
+            self._on_event(Notice(f"{directory.path.name} {how}"))
             source.put_back(record.config)
         else:
             self._settle(source, record)

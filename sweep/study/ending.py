@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sweep.study.dispatch import TrialTracker
+from sweep.study.seams import TrialTracker
 
 
 @contextmanager

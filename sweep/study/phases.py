@@ -36,10 +36,11 @@ from sweep.shape import Facts
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory
 from sweep.study.company import Company
-from sweep.study.dispatch import Dispatcher, TrialSource, TrialTracker
+from sweep.study.dispatch import Dispatcher
 from sweep.study.ending import tracked
 from sweep.study.lease import leased
 from sweep.study.resume import admit, admit_data
+from sweep.study.seams import TrialSource, TrialTracker
 from sweep.study.sources import ListSource, SearchSource
 from sweep.worker import TrialRunner
 
