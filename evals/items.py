@@ -71,7 +71,7 @@ def read_sample_file(path: Path) -> list[Item]:
         for number, line in enumerate(lines, start=1):
             try:
                 items.append(_read_item(task, parse_json(line)))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
                 raise RunError(f"{path}:{number}: not a sample that lm-evaluation-harness wrote: {error!r}.") from error
     return items
 
@@ -89,8 +89,8 @@ def _read_item(task: str, sample: Mapping[str, Any]) -> Item:
         weights={name: weight for name, (_, weight) in scored.items() if weight != 1.0},
         target=str(sample["target"]),
         answer=_own_answer(sample) if own else _answer(sample["filtered_resps"]),
-        row=own.get("row"),
-        group=own.get("group"),
+        row=None if own.get("row") is None else int(own["row"]),
+        group=None if own.get("group") is None else str(own["group"]),
         prompt_hash=str(sample.get("prompt_hash", "")),
         labels={name: pair for name in sample["metrics"] if (pair := _labels(sample.get(name))) is not None},
     )

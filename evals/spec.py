@@ -20,6 +20,8 @@ class Spec(BaseModel):
     )
 
 
+ADDRESS = r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$"
+BACKEND = "^[a-z0-9_]+$"
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -34,7 +36,7 @@ class ModelSpec(Spec):
     """A GGUF file within the model's directory; it is converted once into the cache."""
     dtype: Dtype = "bfloat16"
     """Compute dtype of the weights, the same for every method and for scoring."""
-    attn_implementation: str | None = Field("sdpa", pattern=r"^[a-z0-9_]+$")
+    attn_implementation: str | None = Field("sdpa", pattern=BACKEND)
     """Attention back end, as transformers names those that it brings itself; one from the Hub would be code from it."""
     trust_remote_code: bool = False
     """Run Python code that the model's repository carries. Needs `revision` as a full commit hash."""
@@ -102,7 +104,7 @@ class TaskSpec(Spec):
 class JudgeSpec(Spec):
     """A model behind an OpenAI-compatible endpoint that judges answers."""
 
-    base_url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    base_url: str = Field(pattern=ADDRESS)
     """Address of the endpoint, up to and without `/chat/completions`. It holds no password and no key."""
     model: str = Field(min_length=1)
     """The judge's name, as the endpoint knows it."""

@@ -35,7 +35,7 @@ def read_benchmarks(directory: Path) -> dict[str, Benchmark]:
             configs = {name: _benchmark(config) for name, config in results.get("configs", {}).items()}
             known = {name: one for name, one in configs.items() if one is not None}
             found |= known | _groups(results.get("group_subtasks", {}), known)
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, LookupError, AttributeError, TypeError):
             continue
     return found
 

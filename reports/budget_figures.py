@@ -11,7 +11,7 @@ from reports.equal_budget import SearchCurves, search_curves
 from reports.gather import Gathered
 from reports.statistics.best_of import Curve
 from reports.summary import Summary
-from reports.wording import visible
+from reports.wording import one_line
 
 SECONDS_IN_AN_HOUR = 3600
 LONG_SECONDS = 2 * SECONDS_IN_AN_HOUR
@@ -63,5 +63,5 @@ def _plot_curve(axes: Axes, curve: Curve, place: int, name: str, *, scale: float
     axes.fill_between(budgets, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
     every = max(1, len(budgets) // FEW)
     axes.plot(
-        budgets, curve.values, color=colour, marker=marker(place), markevery=every, markersize=3.5, label=visible(name)
+        budgets, curve.values, color=colour, marker=marker(place), markevery=every, markersize=3.5, label=one_line(name)
     )

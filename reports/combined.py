@@ -24,7 +24,8 @@ from reports.numbers import build_numbers, to_json
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, summarize
 from reports.verdict import judge_run
-from sweep.store import RunDirectory, write_text
+from sweep.files import write_text
+from sweep.store import RunDirectory
 
 HERE = "./"
 

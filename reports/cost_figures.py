@@ -25,7 +25,7 @@ from reports.points import legend_outside
 from reports.recommendation import GIGA, front, merit
 from reports.statistics import Estimate
 from reports.summary import Summary
-from reports.wording import estimated, number, visible
+from reports.wording import estimated, number, one_line
 
 MINUTE_SECONDS, LONG_MINUTES, PANELS_IN_A_ROW = 60, 120, 3
 
@@ -128,7 +128,7 @@ def _plot_panel(axes: Axes, panel: Panel, scores: dict[str, Estimate], order: Se
             capsize=2,
             elinewidth=0.9,
             linestyle="none",
-            label=visible(name),
+            label=one_line(name),
         )
         told = f"{name}: {estimated(found)}\n{panel.label} {number(panel.values[name])}"
         label_points(points, [told])

@@ -1,10 +1,12 @@
 """Tables as CSV for other programs.
 
 A spreadsheet runs a cell that begins like a formula, and cells hold what models and users wrote: such texts get an
-apostrophe in front. Numbers stay numbers, negative ones too.
+apostrophe in front, and within a text too where a spreadsheet that divides at semicolons or tabs would begin a cell.
+Numbers stay numbers, negative ones too.
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -18,6 +20,7 @@ from sweep.spec import ReportSpec
 
 # With the full-width forms, which some spreadsheets read as the plain ones.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+WITHIN = re.compile(rf"([;\t\n]\s*)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -33,7 +36,8 @@ def defuse(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value)
-    return f"'{shown}" if shown.strip().startswith(FORMULA_STARTS) else shown
+    is_formula = shown.strip().startswith(FORMULA_STARTS) or shown.startswith("\t")
+    return ("'" if is_formula else "") + WITHIN.sub(r"\1'", shown)
 
 
 def methods_table(summary: Summary) -> pd.DataFrame:

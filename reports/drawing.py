@@ -6,6 +6,7 @@ alone: markers differ too.
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from reports import document, marks
-from reports.wording import scientific
+from reports.wording import one_line, scientific
 
 INK, QUIET, RULE, PAPER = "#22252a", "#6b7078", "#d9dce1", "#ffffff"
 # Okabe and Ito's palette, told apart by readers with any colour vision; the dark theme's shades are in the style sheet.
@@ -156,7 +157,7 @@ def legend_above(axes: Axes) -> None:
 def metric_label(metric: str, split: str | None) -> str:
     """A metric with its unit, for an axis."""
     unit = UNITS.get(metric.rpartition("/")[2], "proportion")
-    return f"{metric} ({unit}{f', {split} split' if split else ''})"
+    return f"{one_line(metric)} ({unit}{f', {split} split' if split else ''})"
 
 
 def framed(name: str, figure: Figure, caption: str) -> tuple[document.Figure, Drawing]:
@@ -168,10 +169,13 @@ def framed(name: str, figure: Figure, caption: str) -> tuple[document.Figure, Dr
 def finish(figure: Figure, name: str) -> Drawing:
     """Turn a figure into its files. Call within `styled`."""
     svg, png = StringIO(), BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    # Laying panels out takes longer than drawing them; the places found for the first file serve the second.
-    figure.set_layout_engine("none")
-    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Names may be in any script; a browser has fonts for those that matplotlib has none for.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        # Laying panels out takes longer than drawing them; the places found for the first file serve the second.
+        figure.set_layout_engine("none")
+        figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     text = marks.embed(svg.getvalue())
     return Drawing(name, _for_page(text, name), text, png.getvalue())
 

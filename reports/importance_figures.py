@@ -8,7 +8,7 @@ from reports.gather import Gathered
 from reports.importance import Importance, Share, importance
 from reports.searched import searches
 from reports.summary import Summary
-from reports.wording import counted, interval, number, score, visible
+from reports.wording import counted, interval, number, one_line, score
 
 MOST_METHODS = 8
 
@@ -77,11 +77,11 @@ def _plot_shares(axes: Axes, place: int, found: Importance) -> None:
         )
         label_points(points, [f"{share.axis.leaf}: {score(share.value)}\n{interval(share.interval)}"])
     axes.axvline(0, color=QUIET, linestyle=DOTTED, linewidth=1.0)
-    axes.set_yticks(range(len(found.shares)), [share.axis.leaf for share in found.shares])
+    axes.set_yticks(range(len(found.shares)), [one_line(share.axis.leaf) for share in found.shares])
     axes.set_ylim(len(found.shares) - 0.5, -0.5)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("importance (share of variance)")
-    axes.set_title(f"{visible(found.name)}, {counted(found.trials, 'trial')}")
+    axes.set_title(f"{one_line(found.name)}, {counted(found.trials, 'trial')}")
     axes.grid(visible=False, axis="y")
 
 

@@ -23,7 +23,7 @@ from reports.gather import Gathered, MethodRecords
 from reports.points import legend_outside, limits, name_points, thinning_note
 from reports.searched import search_of, thinned
 from reports.summary import Summary
-from reports.wording import score, visible
+from reports.wording import one_line, score
 from sweep.record import TrialRecord
 
 MOST_STEPS, MOST_CURVES, MOST_PANELS, PANELS_IN_A_ROW = 200, 60, 9, 3
@@ -94,13 +94,13 @@ def _panels(count: int) -> tuple[list[Axes], Canvas]:
 def _plot_finalist(axes: Axes, place: int, method: MethodRecords, curves: Sequence[Curves]) -> None:
     chosen, *repeated = curves
     colour = series_colour(place)
-    axes.set_title(visible(method.name))
+    axes.set_title(one_line(method.name))
     _plot_line(axes, shortened(chosen.train, MOST_STEPS), colour=colour, linewidth=0.5, alpha=0.45)
     smooth = shortened(chosen.train, SMOOTHED_STEPS)
     _plot_line(axes, smooth, colour=QUIET, linewidth=1.1, label="training, averaged", linestyle=DASHED)
     for one in repeated:
         _plot_line(axes, one.validation, colour=colour, linewidth=0.8, alpha=0.4)
-    label = f"validation: {visible(method.name)}"
+    label = f"validation: {one_line(method.name)}"
     line = _plot_line(axes, chosen.validation, colour=colour, linewidth=1.4, label=label)
     line.set_marker(marker(place))
     line.set_markersize(4)
@@ -140,7 +140,7 @@ def _curves_of(gathered: Gathered, method: MethodRecords) -> list[Curves]:
 
 
 def _plot_trials(axes: Axes, place: int, method: MethodRecords, curves: Sequence[Curves]) -> None:
-    axes.set_title(visible(method.name))
+    axes.set_title(one_line(method.name))
     colour = series_colour(place)
     best = None if method.best is None else method.best.config.number
     for state, linestyle in ((True, "-"), (False, DASHED)):
@@ -149,6 +149,6 @@ def _plot_trials(axes: Axes, place: int, method: MethodRecords, curves: Sequence
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.7, alpha=0.45, linestyles=[linestyle]))
     for one in curves:
         if one.record.config.number == best:
-            label = f"best: {visible(method.name)}"
+            label = f"best: {one_line(method.name)}"
             _plot_line(axes, one.validation, colour=colour, linewidth=1.8, label=label).set_marker(marker(place))
     axes.autoscale_view()

@@ -26,6 +26,8 @@ from reports.wording import one_line, visible
 
 # What can mean something within a line, and what can only at its beginning: a heading, a list, a quotation, a rule.
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
+# Of these GitHub makes links by itself.
+ADDRESS = re.compile(r"(https?|ftp|mailto|xmpp|www)([:.])", re.IGNORECASE)
 OPENING = re.compile(r"^([#+=-]|\d+(?=[.)](?:\s|$)))")
 ALIGNMENTS = {"text": "---", "number": "---:", "code": "---"}
 PREFIXES = {"plain": "", "lead": "", "warning": "> **Note.** ", "note": ""}
@@ -45,7 +47,7 @@ def render(document: Document, to_run: str = TO_RUN) -> str:
 
 def escape(text: str) -> str:
     """The text as itself, on one line."""
-    return OPENING.sub(_shielded, SPECIAL.sub(r"\\\1", one_line(text)))
+    return OPENING.sub(_shielded, ADDRESS.sub(r"\1\\\2", SPECIAL.sub(r"\\\1", one_line(text))))
 
 
 def _shielded(opening: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.drawing import PAPER, label_points, log_ticks
 from reports.searched import Axis
-from reports.wording import counted, scientific, score, setting, visible
+from reports.wording import counted, one_line, scientific, score, setting
 from sweep.record import TrialRecord
 
 FAR = 3.0
@@ -87,7 +87,7 @@ def put_scale(axes: Axes, axis: Axis) -> None:
 
 def shorten_label(value: object) -> str:
     """A value short enough for a tick."""
-    text = visible(setting(value))
+    text = one_line(setting(value))
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
 
 

@@ -23,7 +23,8 @@ from reports.sections import build_document
 from reports.sections import methods_table as shown_methods
 from reports.summary import summarize
 from reports.verdict import judge_run
-from sweep.store import RunDirectory, write_text
+from sweep.files import write_text
+from sweep.store import RunDirectory
 
 PARTS = ("tables", "figures", "cards")
 """Directories of the report, written anew each time: what an earlier state of the run left there would mislead."""

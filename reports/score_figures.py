@@ -24,7 +24,7 @@ from reports.drawing import (
 from reports.gather import Gathered
 from reports.statistics import Estimate, estimate
 from reports.summary import Summary
-from reports.wording import estimated, interval, score, visible
+from reports.wording import estimated, interval, one_line, score
 
 
 def plot_scores(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] | None:
@@ -41,7 +41,7 @@ def plot_scores(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing] 
             _plot_estimate(axes, place, found, seeds, method.name)
     _plot_reference(axes, summary.baseline.get(metric), DASHED, "base model")
     _plot_reference(axes, summary.constant.get(metric), DOTTED, "best constant answer")
-    axes.set_yticks(range(len(summary.methods)), [visible(method.name) for method in summary.methods])
+    axes.set_yticks(range(len(summary.methods)), [one_line(method.name) for method in summary.methods])
     axes.set_ylim(len(summary.methods) - 0.5, -0.5)
     axes.set_xlabel(metric_label(metric, summary.split))
     axes.grid(visible=False, axis="y")
@@ -72,7 +72,7 @@ def plot_search_and_test(gathered: Gathered, summary: Summary) -> tuple[Figure, 
             marker=marker(place),
             capsize=2,
             elinewidth=0.9,
-            label=visible(name),
+            label=one_line(name),
         )
         label_points(drawn.lines[0], [_described(side, value) for side, value in zip(sides, values, strict=True)])
     axes.set_xticks([0, 1], ["validation (chosen on it)", "test (opened once)"])

@@ -132,12 +132,15 @@ def _is_trained(path: Path, places: Sequence[Path]) -> bool:
 
 def _take(path: Path, read: _Read) -> None:
     """Take over what one results file says; it is newer than those before it."""
-    matched = STAMPED.match(path.name)
     try:
-        results = parse_json(path.read_text("utf-8"))
-        scores: Mapping[str, Mapping[str, Any]] = results["results"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _take_from(parse_json(path.read_text("utf-8")), path, read)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not a results file that lm-evaluation-harness wrote: {error!r}.") from error
+
+
+def _take_from(results: Mapping[str, Any], path: Path, read: _Read) -> None:
+    matched = STAMPED.match(path.name)
+    scores: Mapping[str, Mapping[str, Any]] = results["results"]
     stamp = matched["stamp"] if matched else ""
     read.groups |= {group: list(tasks) for group, tasks in results.get("group_subtasks", {}).items() if tasks}
     for task, entry in scores.items():

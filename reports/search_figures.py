@@ -27,7 +27,7 @@ from reports.gather import Gathered, MethodRecords
 from reports.points import described, limits, name_points, plot_points, thinning_note
 from reports.searched import thinned
 from reports.summary import Summary
-from reports.wording import counted, score, visible
+from reports.wording import counted, one_line, score
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 
@@ -92,7 +92,7 @@ def plot_history(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing]
 
 def _plot_rates(axes: Axes, method: MethodRecords, bands: Sequence[Band], spec: StudySpec) -> None:
     drawing.log_ticks(axes)
-    axes.set_title(visible(method.name))
+    axes.set_title(one_line(method.name))
     axes.set_xlabel("learning rate (log)")
     groups: dict[tuple[int, str], list[TrialRecord]] = {}
     for record in thinned(_by_objective(method, spec), MOST_POINTS):
@@ -177,7 +177,7 @@ def _plot_best_so_far(axes: Axes, place: int, method: MethodRecords, spec: Study
     shown = ([number for number, _, _ in drawn], [value for _, value, _ in drawn])
     [points] = axes.plot(*shown, marker(place), color=colour, markersize=4, alpha=0.55)
     name_points(points, [described(record) for _, _, record in drawn])
-    axes.plot([], [], color=colour, marker=marker(place), label=visible(method.name))
+    axes.plot([], [], color=colour, marker=marker(place), label=one_line(method.name))
 
 
 def _plot_baseline(axes: Axes, gathered: Gathered, shown: Sequence[float]) -> None:

@@ -145,10 +145,10 @@ def read_groups(directories: Iterable[Path]) -> dict[str, tuple[str, ...]]:
         for path in sorted(directory.rglob(RESULT_FILES)):
             try:
                 found = parse_json(path.read_text("utf-8"))["group_subtasks"]
-            except (OSError, ValueError, KeyError, TypeError):
+                children |= {name: [str(task) for task in tasks] for name, tasks in found.items() if tasks}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 # Without it, tasks are compared one by one.
                 continue
-            children |= {name: list(tasks) for name, tasks in found.items() if tasks}
     return {name: tuple(sorted(set(leaves(name, children)))) for name in children}
 
 
@@ -187,9 +187,12 @@ def _columns(items: Sequence[Item]) -> TaskItems:
 
 
 def leaves(name: str, children: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The tasks that a group holds in the end; a task holds itself."""
-    if name not in children:
-        yield name
-        return
-    for child in children[name]:
-        yield from leaves(child, children)
+    """The tasks that a group holds in the end, each once; a task holds itself, and a group never."""
+    left, seen = [name], {name}
+    while left:
+        one = left.pop()
+        if one not in children:
+            yield one
+        inner = [child for child in dict.fromkeys(children.get(one, ())) if child not in seen]
+        seen.update(inner)
+        left += reversed(inner)

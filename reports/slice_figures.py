@@ -12,7 +12,7 @@ from reports.importance import importance, ordered_axes
 from reports.points import limits, outside_note, plot_points, put_scale, thinning_note
 from reports.searched import Axis, Search, Tried, searches, thinned
 from reports.summary import Summary
-from reports.wording import visible
+from reports.wording import one_line
 
 MOST_SLICES, MOST_METHODS, MOST_POINTS = 3, 8, 250
 FEWEST_SLICED = 3
@@ -72,7 +72,7 @@ def _plot_slice(axes: Axes, sliced: Sliced, axis: Axis, ends: tuple[float, float
     search = sliced.search
     put_scale(axes, axis)
     axes.margins(y=0.12)
-    axes.set_title(visible(search.name))
+    axes.set_title(one_line(search.name))
     low, high = ends
     colour, shape = series_colour(sliced.series), marker(sliced.series)
     drawn = thinned(search.ordered(), MOST_POINTS)

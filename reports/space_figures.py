@@ -14,7 +14,7 @@ from reports.importance import importance, ordered_axes
 from reports.points import legend_outside, limits, plot_points, put_scale, shorten_label, thinning_note, wrapped
 from reports.searched import Axis, Search, Tried, searches, thinned
 from reports.summary import Summary
-from reports.wording import number, setting, visible
+from reports.wording import number, one_line, setting
 
 Array = npt.NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def _plot_plane(axes: Axes, search: Search, across: Axis, up: Axis) -> None:
     fifths = np.minimum(len(FIFTHS) - 1, (ranks * len(FIFTHS)).astype(int))
     put_scale(axes, across)
     _put_height(axes, up)
-    axes.set_title(visible(search.name))
+    axes.set_title(one_line(search.name))
     if len(search.tried) >= FEWEST_FOR_SURFACE:
         _plot_surface(axes, search, across, up, ranks)
     kept = {one.record.config.number for one in thinned(search.ordered(), MOST_POINTS)}
@@ -114,7 +114,7 @@ def _plot_plane(axes: Axes, search: Search, across: Axis, up: Axis) -> None:
 
 
 def _put_height(axes: Axes, axis: Axis) -> None:
-    axes.set_ylabel(f"{axis.leaf} (log)" if axis.is_log else axis.leaf)
+    axes.set_ylabel(one_line(axis.leaf) + (" (log)" if axis.is_log else ""))
     if axis.is_log:
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
@@ -166,7 +166,7 @@ def _plot_lines(axes: Axes, place: int, search: Search, metric: str) -> None:
     )
     for line in chosen:
         axes.plot(xs, line, color=series_colour(place), marker=marker(place), markersize=3, linewidth=1.1)
-    axes.plot([], [], color=series_colour(place), marker=marker(place), label=f"{visible(search.name)}: best fifth")
+    axes.plot([], [], color=series_colour(place), marker=marker(place), label=f"{one_line(search.name)}: best fifth")
     axes.plot([], [], color=QUIET, linewidth=0.5, label="other trials" if place == 0 else "")
     best_end, worst_end = (high, low) if search.maximizes else (low, high)
     ends = [*(_end_labels(axis) for axis in search.axes), (number(worst_end), number(best_end))]
@@ -176,10 +176,11 @@ def _plot_lines(axes: Axes, place: int, search: Search, metric: str) -> None:
         axes.text(x, 1.05, top, ha="center", va="bottom", fontsize=7)
     axes.set_xlim(-0.35, len(search.axes) + 0.35)
     axes.set_ylim(-0.22, 1.22)
-    names = [*(wrapped(axis.leaf) for axis in search.axes), metric_label(metric, None).replace(" (", "\n(", 1)]
+    names = [wrapped(one_line(axis.leaf)) for axis in search.axes]
+    names.append(metric_label(metric, None).replace(" (", "\n(", 1))
     axes.set_xticks(list(xs), names, fontsize=7 if len(names) <= MOST_LARGE_NAMES else 6)
     axes.set_yticks([])
-    axes.set_title(visible(search.name))
+    axes.set_title(one_line(search.name))
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
 

@@ -10,7 +10,7 @@ from reports.gather import Gathered
 from reports.points import described, legend_outside
 from reports.summary import Summary
 from reports.timeline import WAITING, Row, Span, part_names, parts_of, rows_of, timeline
-from reports.wording import counted, duration, visible
+from reports.wording import counted, duration, one_line
 
 HATCHES = ("", "///", "\\\\\\", "---", "|||", "+++", "xxx")
 """Parts differ by their filling too, not by colour alone."""
@@ -37,11 +37,13 @@ def plot_time_by_part(gathered: Gathered, summary: Summary) -> tuple[Figure, Dra
         if any(widths):
             colour = QUIET if part == WAITING else SERIES[place % len(SERIES)]
             hatch = "" if part == WAITING else HATCHES[place % len(HATCHES)]
-            bars = axes.barh(range(len(found)), widths, left=begun, height=0.6, color=colour, label=part, linewidth=0.6)
+            bars = axes.barh(
+                range(len(found)), widths, left=begun, height=0.6, color=colour, label=one_line(part), linewidth=0.6
+            )
             for bar in bars:
                 bar.set(hatch=hatch, edgecolor=PAPER)
         begun = [start + width for start, width in zip(begun, widths, strict=True)]
-    axes.set_yticks(range(len(found)), [visible(name) for name, _ in found])
+    axes.set_yticks(range(len(found)), [one_line(name) for name, _ in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlabel(f"time, all runs together ({unit})")
     axes.grid(visible=False, axis="y")
@@ -71,7 +73,7 @@ def plot_timeline(gathered: Gathered, summary: Summary) -> tuple[Figure, Drawing
         top += row.lanes + 0.6
     for pause in laid.pauses:
         axes.axvline(pause.at / seconds, color=QUIET, linestyle=DOTTED, linewidth=1.1)
-    axes.set_yticks(ticks, [visible(row.name) for row in laid.rows])
+    axes.set_yticks(ticks, [one_line(row.name) for row in laid.rows])
     axes.set_ylim(top - 0.3, -0.3)
     axes.set_xlim(0, laid.seconds / seconds)
     axes.set_xlabel(f"time since the first trial began ({unit})")

@@ -11,7 +11,7 @@ Importing this module, checking a study and reading a run load no torch; running
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,8 +36,6 @@ from sweep.store import RunDirectory
 from sweep.study_file import reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pandas import DataFrame
 
     from reports.compare import Comparison as ScoreComparison
@@ -112,7 +110,7 @@ class Run:
 def load_study(path: Path, overrides: Sequence[str] = (), *, data_root: Path | None = None) -> StudySpec:
     """Read a study file, `a.b=c` overrides put over it. Raises StudyFileError with everything wrong at once.
 
-    The study's data files lie in `data_root`; without it, beside the study file. They cannot lie elsewhere.
+    Its data files lie in `data_root`; without it, beside the study file.
     """
     return reader.load(path, overrides, data_root=data_root)
 
@@ -174,11 +172,9 @@ def run_study(  # noqa: PLR0913
 ) -> Run:
     """Run a study, or go on where it stopped, and build its report.
 
-    `data_root` is the directory that the study's data paths start from. `devices` are the GPUs to use, all of them
-    without it: one for each worker, or as many as the method with most `num_processes`; with the pool `ray` those of
-    the Ray cluster at `address`. Without a GPU there are `workers` on the CPU, of each node. Raises InputError where
-    something in the study cannot be used, RunError where the study fails; KeyboardInterrupt leaves a run that can be
-    gone on with.
+    `data_root` holds its data. `devices` are the GPUs to use, all of them without it, as many for a worker as a method
+    has `num_processes`; with the pool `ray` those of the cluster at `address`. Without a GPU there are `workers` on the
+    CPU of each node. Raises InputError where something in it cannot be used, RunError where it fails.
     """
     refuse_problems(spec, data_root)
     reached = connections(spec, os.environ)
@@ -190,13 +186,11 @@ def run_study(  # noqa: PLR0913
     from sweep.worker import TrialRunner
 
     watch: OnEvent = on_event or (lambda _: None)
-    directory = RunDirectory(runs / spec.name)
-    cache = (cache or DEFAULT_CACHE.expanduser()).resolve()
-    data_root = data_root.resolve()
+    directory, cache = RunDirectory(runs / spec.name), (cache or DEFAULT_CACHE.expanduser()).resolve()
     phases.run_study(
         spec,
         run=directory,
-        data_root=data_root,
+        data_root=data_root.resolve(),
         cache=cache,
         on_event=watch,
         workers=choose_workers(pool, partial(TrialRunner, cache), spec, data_root, devices, address, workers),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from sweep.store import write_json
+from sweep.files import write_json
 
 NAME = "workers.json"
 FRESH_SECONDS = 60.0

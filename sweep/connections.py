@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sweep.addresses import fill_in, is_server_database
+from sweep.addresses import fill_in, is_server_database, masked
 from sweep.database import check_database
 from sweep.errors import InputError
 from sweep.spec import StudySpec
@@ -28,6 +28,22 @@ def connections(spec: StudySpec, environment: Mapping[str, str]) -> Connections:
         spec.storage and fill_in(spec.storage, environment, key=STORAGE),
         tracking and fill_in(tracking, environment, key=TRACKING),
     )
+
+
+def reach(spec: StudySpec) -> list[str]:
+    """What a study runs and whom it tells beyond this machine, a sentence each: what to read in a stranger's study."""
+    said = [] if spec.data.grader is None else [f"Runs {spec.data.grader} on this machine, as you."]
+    if spec.model.trust_remote_code:
+        said.append(f"Runs the code of {spec.model.model_name_or_path} at {spec.model.revision}.")
+    if spec.evaluation.scoring.allow_unsafe_code:
+        said.append("Runs programs that models write unprotected where there is no sandbox.")
+    judge = spec.evaluation.scoring.judge
+    if judge is not None:
+        key = "" if judge.api_key_env is None else f" and gives it ${{{judge.api_key_env}}}"
+        said.append(f"Sends answers to {judge.base_url}{key}.")
+    tracking = spec.tracking.tracking_uri if spec.tracking.mlflow else None
+    said += [f"Writes to {masked(address)}." for address in (spec.storage, tracking) if address]
+    return said
 
 
 def connection_problems(spec: StudySpec, environment: Mapping[str, str], *, ask_tracking: bool) -> list[str]:

@@ -12,6 +12,7 @@ from sweep import openings
 from sweep.board import FRESH_SECONDS, Board
 from sweep.budget import describe, progress
 from sweep.config import TrialConfig
+from sweep.connections import reach
 from sweep.environment import Capability
 from sweep.record import TrialRecord
 from sweep.rungs import schedule_notes
@@ -108,7 +109,7 @@ def study_summary(spec: StudySpec) -> RenderableType:
         f"{spec.name}: valid. {count}, {describe(budget)} each by {escape(spec.objective.metric)}, "
         f"then {budget.confirm_seeds} fresh seeds for each method's best config.",
         table,
-        *(escape(note) for note in (*division_notes(spec.evaluation), *schedule_notes(spec))),
+        *(escape(note) for note in (*reach(spec), *division_notes(spec.evaluation), *schedule_notes(spec))),
     )
 
 

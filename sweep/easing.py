@@ -128,8 +128,10 @@ def _what(easing: Easing | None) -> Easing:
 
 def _half(training: TrainingSpec) -> int | None:
     """The most rows, of at most half as many, that make up an optimizer step without a rest; none below one."""
-    size, step = training.micro_batch_size, training.effective_batch_size
-    return max((fewer for fewer in range(1, size // 2 + 1) if step % fewer == 0), default=None)
+    size = training.micro_batch_size
+    if size == 1:
+        return None
+    return training.model_copy(update={"per_device_train_batch_size": size // 2}).micro_batch_size
 
 
 def _carried(method: MethodSpec, their_method: MethodSpec, other: Eased) -> Easing:
@@ -160,6 +162,8 @@ def _asks_for_no_less(one: TrialConfig, other: TrialConfig) -> bool:
     sizes = (
         one.model == other.model,
         here.optim == there.optim,
+        # Each of fewer processes has a larger part of the model.
+        here.num_processes <= there.num_processes,
         here.micro_batch_size * here.max_length >= there.micro_batch_size * there.max_length,
         here.gradient_checkpointing <= there.gradient_checkpointing,
     )

@@ -21,6 +21,13 @@ SHOW_CURSOR = "\x1b[?25h"
 """A live display hides it."""
 
 
+def leave_at_once() -> None:
+    """From now on a signal ends the process: all is done."""
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            signal.signal(number, lambda _number, _frame: _leave("Interrupted."))
+
+
 @contextmanager
 def leaving_at_once(said: str = "Interrupted.") -> Iterator[None]:
     """While the block runs, a signal ends the process with one line: there is nothing to save."""

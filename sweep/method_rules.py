@@ -44,6 +44,12 @@ def refuse_impossible(name: str, method: MethodSpec) -> None:
         raise ModelError(f"methods.{name}: {complaint}")
 
 
+def starts_without_weights(method: MethodSpec) -> bool:
+    """Whether what is trained can be made ready without reading the base model's weights."""
+    starts_anywhere = method.peft is None or method.peft.init_lora_weights in {True, "gaussian", "orthogonal"}
+    return not is_four_bit(method) and starts_anywhere
+
+
 def sharding_complaints(method: MethodSpec) -> tuple[str, ...]:
     """Why this method cannot be divided among its processes; empty where it can, or has one."""
     training = method.training

@@ -11,12 +11,13 @@ The cast at the end still rounds, so a short run at a small rate scores worse th
 is scored is what would be deployed.
 """
 
+import ctypes
 import errno
 import gc
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,10 @@ from sweep.method_rules import quantization_of
 from sweep.spec import MethodSpec
 
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc", re.IGNORECASE
+    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc|can't start new thread",
+    re.IGNORECASE,
 )
-"""What libraries say of memory that cannot be had, under errors that mean anything."""
+"""What libraries say of memory that cannot be had, under errors that mean anything; a thread's stack needs some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,25 @@ def load_for_training(model: ModelSpec, method: MethodSpec, *, cache: Path, devi
     # What several processes hold in parts has to be a floating-point tensor, whatever its bytes mean.
     storage = model.dtype if method.training.num_processes > 1 else None
     loaded = load_model(kept, cache=cache, device=device, quantization=quantization_of(method), quant_storage=storage)
+    _make_room(loaded)
     # Validation passes run in eval mode, and would repack the weights in the middle of training.
     keep_unpacked(loaded)
     return loaded
+
+
+def _make_room(model: PreTrainedModel) -> None:
+    """Give memory to weights that another process has read; it holds nothing, and is not touched before it is filled.
+
+    accelerate tells weights apart by where they lie, which those without memory do not.
+    """
+    empty = [name for name, weight in model.named_parameters() if weight.is_meta]
+    for name in empty:
+        module, _, own = name.rpartition(".")
+        weight = model.get_parameter(name)
+        room = torch.empty_like(weight, device="cpu")
+        setattr(model.get_submodule(module), own, torch.nn.Parameter(room, requires_grad=weight.requires_grad))
+    if empty:
+        model.tie_weights()
 
 
 @contextmanager
@@ -132,6 +150,9 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # The C library keeps what was freed, and nothing else on the machine could have it; not every one can be asked.
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _unpacked_size(parameter: torch.nn.Parameter) -> int:

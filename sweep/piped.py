@@ -1,11 +1,30 @@
 """What a worker says of its trials through the pipe to its driver, and how it waits for answers."""
 
+import os
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Literal
 
+from sweep.disk import trouble
+from sweep.errors import DiskError
 from sweep.progress import Progress
-from sweep.protocol import Finished, Message, Placed, Progressed, RungReached, RunTrial, Seated, SeatsFree, Verdict
+from sweep.protocol import (
+    Crashed,
+    Finished,
+    Message,
+    Placed,
+    Progressed,
+    Refused,
+    RungReached,
+    RunTrial,
+    Seated,
+    SeatsFree,
+    Verdict,
+)
 from sweep.record import TrialRecord
+from sweep.secrets import hide_secrets
 
 LOOK_SECONDS = 0.2
 """How often a worker that waits for its driver looks whether it is to end."""
@@ -51,3 +70,18 @@ def _await(driver: Connection, is_asked_to_end: Callable[[], bool]) -> None:
     while not driver.poll(LOOK_SECONDS):
         if is_asked_to_end():
             raise KeyboardInterrupt
+
+
+def crash_of(error: Exception) -> Crashed | Refused:
+    """What a worker says of an error that nobody expected."""
+    if (reason := trouble(error)) is not None:
+        return Refused(DiskError.__name__, reason)
+    ran_out = isinstance(error, MemoryError)
+    # Where torch has not been imported, its errors cannot be there.
+    if "torch" in sys.modules:
+        from sweep.models import is_out_of_memory
+
+        ran_out = is_out_of_memory(error)
+    said, trace = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    kind: Literal["error", "out_of_memory"] = "out_of_memory" if ran_out else "error"
+    return Crashed(hide_secrets(said, os.environ), hide_secrets(trace, os.environ), kind)

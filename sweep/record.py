@@ -9,7 +9,8 @@ from pydantic import Field
 from evals.result import EvalResult
 from evals.spec import Spec
 from sweep.config import TrialConfig
-from sweep.easing import Easing
+from sweep.easing import Easing, eased
+from sweep.spec import MethodSpec
 
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 FailureKind = Literal[
@@ -178,6 +179,12 @@ class TrialRecord(Spec):
     going on is not the trial's, nor is what was trained after the last saved state and had to be trained again."""
     resumed: int = Field(0, ge=0)
     """Times that the trial was interrupted and went on from its saved training state."""
+
+    @property
+    def trained_method(self) -> MethodSpec | None:
+        """The method as it was trained: with less than its config asks, where memory ran out."""
+        method = self.config.method_spec
+        return None if method is None else eased(method, self.easing)
 
     @property
     def elapsed_seconds(self) -> float:

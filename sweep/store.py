@@ -11,39 +11,24 @@ runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
              report/
 """
 
-import json
-import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from evals.outside import parse_json
 from sweep.config import TrialConfig
 from sweep.easing import Eased
-from sweep.errors import RunDirectoryError, StudyFileError
+from sweep.errors import RunDirectoryError
+from sweep.files import briefly, read_yaml, unreadable, write_text, write_yaml
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
-from sweep.study_file.document import parse
 
 MAX_BYTES = 64 * 2**20
-"""No record, study or config comes near."""
-MAX_YAML_BYTES = 4 * 2**20
-MAX_VALUES = 200_000
-"""Values in a study or config, aliases written out."""
-COMPLAINTS = 3
-WIDTH = 2**20
-"""Columns of a file that programs write: no text is broken over lines."""
-LONGEST_REASON = 200
-"""Characters that are shown of a library's complaint."""
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
-"""Text that no version of YAML takes for anything else, but for these:"""
-WORDS_OF_OLD = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+"""No record comes near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +176,9 @@ class RunDirectory:
         if not self.study_file.is_file():
             raise RunDirectoryError(f"{self.path}: no study.yaml here, so this is not a run directory.")
         try:
-            return StudySpec.model_validate(_read_yaml(self.study_file))
+            return StudySpec.model_validate(read_yaml(self.study_file))
         except ValidationError as error:
-            raise _unreadable(self.study_file, "a study", error) from error
+            raise unreadable(self.study_file, "a study", error) from error
 
     def read_environment(self) -> Mapping[str, Any]:
         """Versions, hardware and data fingerprints. Raises RunDirectoryError where the file is damaged."""
@@ -203,7 +188,7 @@ class RunDirectory:
             return {"environment": dict(value["environment"]), "data": data}
         except (ValueError, KeyError, TypeError) as error:
             raise RunDirectoryError(
-                f"{self.environment}: damaged ({_briefly(error)}). Without it nobody knows whether the data are those "
+                f"{self.environment}: damaged ({briefly(error)}). Without it nobody knows whether the data are those "
                 "that the study began with: bring it back from a copy, or give the study another name."
             ) from error
 
@@ -215,7 +200,7 @@ def trained_tokens(directory: TrialDirectory) -> int:
         for line in directory.steps.read_text("utf-8", errors="replace").splitlines():
             try:
                 tokens = max(tokens, int(parse_json(line).get("tokens", 0)))
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, OverflowError):
                 continue
     return tokens
 
@@ -230,7 +215,7 @@ def read_record(path: Path) -> TrialRecord:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
     except ValueError as error:
         remedy = " Bring it back from a copy, or remove it with the run's optuna.db to have that trial run again."
-        raise _unreadable(path, "a record", error, remedy) from error
+        raise unreadable(path, "a record", error, remedy) from error
 
 
 def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
@@ -243,11 +228,9 @@ def read_eased(path: Path) -> Eased:
     """Read what `write_eased` wrote. Raises RunDirectoryError where it cannot be understood."""
     try:
         return Eased.model_validate_json(path.read_bytes())
-    except (ValidationError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{path}: not what this version writes where memory ran out: {error}. Without the file, the study finds "
-            "out again how much memory there is."
-        ) from error
+    except ValueError as error:
+        remedy = " Without the file, the study finds out again how much memory there is."
+        raise unreadable(path, "what is written where memory ran out", error, remedy) from error
 
 
 def write_eased(directory: TrialDirectory, eased: Eased) -> None:
@@ -263,85 +246,14 @@ def write_config(directory: TrialDirectory, config: TrialConfig) -> None:
 def read_config(path: Path) -> TrialConfig:
     """Read a config that `write_config` wrote. Raises RunDirectoryError for anything else."""
     try:
-        return TrialConfig.model_validate(_read_yaml(path))
+        return TrialConfig.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise _unreadable(path, "a config", error) from error
+        raise unreadable(path, "a config", error) from error
 
 
 def write_study(run: RunDirectory, spec: StudySpec) -> None:
     """Write the study as run."""
     write_yaml(run.study_file, spec)
-
-
-def write_yaml(path: Path, model: BaseModel) -> None:
-    """Write a model as YAML 1.2, whole or not at all."""
-    plain = model.model_dump(mode="json")
-    write_text(path, yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH))
-
-
-def _read_yaml(path: Path) -> object:
-    """What `write_yaml` wrote, or whatever somebody has put in its place: without tags, and of bounded size."""
-    try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise RunDirectoryError(
-                f"{path}: larger than {MAX_YAML_BYTES // 2**20} MiB. This version did not write it."
-            )
-        parsed = parse(path.read_text("utf-8"), path, max_values=MAX_VALUES)
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, StudyFileError) as error:
-        raise RunDirectoryError(f"{path}: not a file that this version wrote: {error}") from error
-    if parsed.problems:
-        raise RunDirectoryError(f"{parsed.problems[0]} This version did not write it.")
-    return parsed.value
-
-
-def _unreadable(path: Path, what: str, error: ValueError, remedy: str = "") -> RunDirectoryError:
-    """One line, naming the first few of what may be hundreds of complaints."""
-    found = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
-    said = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found[:COMPLAINTS]] or [str(error)]
-    more = f"; and {len(found) - COMPLAINTS} more" if len(found) > COMPLAINTS else ""
-    said = ["; ".join(said) + more]
-    return RunDirectoryError(f"{path}: damaged, or not {what} that this version can read: {said[0]}.{remedy}")
-
-
-class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml is untyped
-    """Writes text so that readers of YAML 1.1 and 1.2 take it for text; many times faster than a writer of 1.2."""
-
-
-def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    is_plain = PLAIN.fullmatch(text) is not None and text.lower() not in WORDS_OF_OLD
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
-
-
-_Dumper.add_representer(str, _write_text)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write plain values as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write to a temporary name, flush to disk, rename: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _briefly(error: Exception) -> str:
-    """What is wrong with a file, on one line."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
-    return " ".join(str(error).split())[:LONGEST_REASON]
 
 
 def _records(paths: Iterator[Path] | list[Path]) -> Iterator[TrialRecord]:

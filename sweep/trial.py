@@ -83,8 +83,7 @@ def run_trial(  # noqa: PLR0913
     A library that is kept between trials spares loading benchmarks again. With `saving`, what is trained is saved now
     and then, and what an interrupted start of the trial saved in its directory is gone on from. `data_seconds` is what
     it took to find the trial's rows; that counts as the trial's time. `easing` says with what less it is trained.
-    Raises InputError alone. Nothing is written outside the trial's directory and the cache, and the record is not
-    written at all.
+    Raises InputError alone. Nothing is written outside the trial's directory and the cache, the record not at all.
     """
     began = time.monotonic() - data_seconds
     method = config.method_spec

@@ -9,20 +9,17 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from sweep.disk import trouble
-from sweep.errors import DiskError, InputError
-from sweep.piped import PipedFloor, ask
+from sweep.errors import InputError
+from sweep.piped import PipedFloor, ask, crash_of
 from sweep.progress import Progress
 from sweep.protocol import (
     Answer,
-    Crashed,
     Emptied,
     Finished,
     Floor,
@@ -246,11 +243,10 @@ def serve(  # noqa: PLR0913
     threading.Thread(target=ending.with_driver, args=(lifeline,), daemon=True).start()
     # A machine that is taken back often says so to every process by itself.
     signal.signal(signal.SIGTERM, ending.by_signal)
-    if device is not None:
-        # CUDA reads it when torch is first imported, which has not happened yet.
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    for name, value in (("CUDA_VISIBLE_DEVICES", device), ("OMP_NUM_THREADS", threads)):
+        if value is not None:
+            # It is read when torch is first imported, which has not happened yet.
+            os.environ[name] = str(value)
     runner = build_runner()
     ending.heed(runner.ask_to_stop)
     requests.send(Ready(os.getpid()))
@@ -272,10 +268,7 @@ def serve(  # noqa: PLR0913
 def answer(
     runner: Runner, request: Request, driver: Connection, *, is_asked_to_end: Callable[[], bool] = lambda: False
 ) -> Answer | Emptied:
-    """Do what is asked and give the answer; a bug becomes an answer too, so that the worker lives on.
-
-    Raises KeyboardInterrupt where it was asked to end in the middle of it.
-    """
+    """Do what is asked; a bug becomes an answer too. Raises KeyboardInterrupt where it was asked to end meanwhile."""
     try:
         if isinstance(request, PrepareData):
             return runner.prepare(request)
@@ -292,20 +285,7 @@ def answer(
     except InputError as error:
         return Refused(type(error).__name__, hide_secrets(str(error), os.environ))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
-        if (reason := trouble(error)) is not None:
-            return Refused(DiskError.__name__, reason)
-        kind: Literal["error", "out_of_memory"] = "out_of_memory" if _ran_out(error) else "error"
-        said = f"{type(error).__name__}: {error}"
-        return Crashed(hide_secrets(said, os.environ), hide_secrets(traceback.format_exc(), os.environ), kind)
-
-
-def _ran_out(error: Exception) -> bool:
-    """Whether memory ran out. Where torch has not been imported, its errors cannot be there."""
-    if "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from sweep.models import is_out_of_memory
-
-    return is_out_of_memory(error)
+        return crash_of(error)
 
 
 def _write_output_to(log: Path) -> None:

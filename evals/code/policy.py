@@ -64,7 +64,7 @@ def code_execution(scoring: ScoringSpec, prompts: Mapping[str, str] | None = Non
     grader = Grader(partial(_choose, "scoring", scoring), prompts or {})
     token = GRADER.set(grader)
     load = evaluate.load
-    evaluate.load = _without_fetching(load)
+    evaluate.load = _without_fetching(load, is_local=scoring.data_root is not None)
     try:
         with _switched_on(scoring):
             yield
@@ -73,9 +73,17 @@ def code_execution(scoring: ScoringSpec, prompts: Mapping[str, str] | None = Non
         GRADER.reset(token)
 
 
-def _without_fetching(load: Callable[..., object]) -> Callable[..., object]:
+def _without_fetching(load: Callable[..., object], *, is_local: bool) -> Callable[..., object]:
     def load_metric(path: str, *arguments: object, **keywords: object) -> object:
-        return CodeEval() if path == NAME else load(path, *arguments, **keywords)
+        if path == NAME:
+            return CodeEval()
+        # A metric of the `evaluate` library is Python code, taken from the newest state of a repository on the Hub.
+        if not is_local and not Path(path).exists():
+            raise TaskError(
+                f"the metric {path!r} is code from the Hub, which is not run unread. Fetch it with sweep prefetch, "
+                "read it, and set evaluation.scoring.data_root (--data_root for sweep eval)."
+            )
+        return load(path, *arguments, **keywords)
 
     return load_metric
 

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
-from typing import IO
+from typing import IO, Any
 
 from evals.errors import RunError, TaskError
 from evals.outside import parse_json
@@ -55,7 +55,7 @@ class _AttemptError(Exception):
 class _StayHere(urllib.request.HTTPRedirectHandler):
     """The key is for this endpoint: urllib would show it to whomever it is sent on to."""
 
-    def redirect_request(self, *_: object) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever it is, it is not looked at
         """Follow nobody."""
 
 

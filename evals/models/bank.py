@@ -18,7 +18,7 @@ from peft.utils.other import get_pattern_key
 from peft.utils.save_and_load import load_peft_weights
 
 from evals.errors import ModelError
-from evals.models.trust import refuse_pickled_adapter
+from evals.models.trust import UNREADABLE, refuse_pickled_adapter
 
 PREFIX = "base_model.model."
 PLAIN = (
@@ -49,7 +49,7 @@ def read_lora(adapter: Path, device: torch.device) -> dict[str, Lora]:
     try:
         config = PeftConfig.from_pretrained(adapter)
         weights = load_peft_weights(str(adapter), device=str(device))
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (*UNREADABLE, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{adapter}: cannot be read: {first_line}") from error
     _check_plain(adapter, config, weights)

@@ -38,7 +38,7 @@ def bounded(work: Callable[[], Any], *, seconds: float = SECONDS, memory_bytes: 
         child = os.fork()
     if child == 0:
         os.close(receiving)
-        _answer(work, sending, memory_bytes)
+        _answer(work, sending, seconds, memory_bytes)
     os.close(sending)
     try:
         answer = _receive(receiving, time.monotonic() + seconds)
@@ -55,12 +55,15 @@ def bounded(work: Callable[[], Any], *, seconds: float = SECONDS, memory_bytes: 
         raise BoundsError(f"it wanted more than {memory_bytes // 2**20} MiB of memory, or broke down") from error
 
 
-def _answer(work: Callable[[], Any], sending: int, memory_bytes: int) -> None:
+def _answer(work: Callable[[], Any], sending: int, seconds: float, memory_bytes: int) -> None:
     """In the copy: do the work, send what it gives, and end without anything that an ending process does."""
     try:
         with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123 - as little as possible runs here
             size = int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (size + memory_bytes, size + memory_bytes))
+        # Whoever waits for it may be killed meanwhile: then it ends by itself.
+        used = int(time.process_time() + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (used, used))
         rest = memoryview(json.dumps(work()).encode())
         while rest:
             rest = rest[os.write(sending, rest) :]
@@ -71,7 +74,9 @@ def _answer(work: Callable[[], Any], sending: int, memory_bytes: int) -> None:
 def _receive(receiving: int, deadline: float) -> bytes:
     parts: list[bytes] = []
     total = 0
-    while select.select([receiving], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    poll = select.poll()
+    poll.register(receiving, select.POLLIN)
+    while poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
         part = os.read(receiving, _CHUNK)
         if not part:
             return b"".join(parts)

@@ -14,7 +14,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from evals.errors import ModelError
 from evals.models.source import ModelSource, find_source
-from evals.models.trust import code_settings, refuse_pickled_model
+from evals.models.trust import UNREADABLE, code_settings, refuse_pickled_model
 from evals.spec import ModelSpec, QuantizationSpec
 
 
@@ -31,7 +31,7 @@ def load_tokenizer(model: ModelSpec, *, cache: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.name_or_path, revision=source.revision, **code
         )
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise _cannot_load(model, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -65,7 +65,7 @@ def load_model(  # noqa: PLR0913
             device_map={"": device},
             use_safetensors=True,
         )
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise _cannot_load(model, error) from error
     return loaded
 
@@ -94,5 +94,10 @@ def four_bit_config(quantization: QuantizationSpec, model: ModelSpec, storage: s
 
 
 def _cannot_load(model: ModelSpec, error: Exception) -> ModelError:
+    if "custom code" in str(error):
+        return ModelError(
+            f"{model.model_name_or_path}: needs Python code of its own, which is not run unread. Where you have read "
+            "it, set model.trust_remote_code: true, and model.revision to its full commit hash."
+        )
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"{model.model_name_or_path}: cannot be loaded: {first_line}")

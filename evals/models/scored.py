@@ -22,7 +22,7 @@ from evals.models.answering import answer_generations, answer_loglikelihoods, is
 from evals.models.completion import CompletionLikelihood
 from evals.models.engine import Engine
 from evals.models.load import keep_unpacked, load_model, load_tokenizer
-from evals.models.trust import refuse_pickled_adapter
+from evals.models.trust import UNREADABLE, refuse_pickled_adapter
 from evals.models.vllm import load_vllm
 from evals.quiet import quietly
 from evals.spec import Backend, ModelSpec, QuantizationSpec
@@ -108,7 +108,7 @@ def _attach(model: PreTrainedModel, adapter: Path) -> PeftModel:
             # PEFT 0.21 reads an attribute that transformers 5 renamed.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             tuned = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError, KeyError, UserWarning) as error:
+    except (*UNREADABLE, RuntimeError, UserWarning) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{adapter}: cannot be attached to the base model: {first_line}") from error
     if getattr(tuned.peft_config["default"], "use_dora", False):

@@ -8,11 +8,15 @@ a model borrows from another repository from its newest state; pinned to this mo
 import re
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from evals.errors import ModelError
 from evals.spec import ModelSpec
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """A full commit hash of git's."""
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError)
+"""What libraries raise for files of a model that are damaged, lack something, or never were a model."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SAFE = "*.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")

@@ -42,7 +42,7 @@ def read_file(path: Path, *, name: str) -> RawRows:
             _refuse_more_bytes(path.stat().st_size, name)
         return READERS[path.suffix.lower()](path, name)
     except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{name}: cannot be read: {error.strerror or _first_line(error)}.") from error
 
 
 def file_sha256(path: Path, *, name: str) -> str:
@@ -253,4 +253,7 @@ def _object(value: object) -> Mapping[str, object]:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    first = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in "".join(lines[:1])
+    )
+    return first.rstrip(".") or type(error).__name__

@@ -26,7 +26,7 @@ from sweep.data.encode import EncodedRow
 from sweep.data.rows import BadRow
 from sweep.data.tokens import Tokens
 from sweep.errors import DataError
-from sweep.store import write_text
+from sweep.files import write_text
 
 if TYPE_CHECKING:
     from datasets import Dataset

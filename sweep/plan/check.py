@@ -32,8 +32,8 @@ def prepared_of(run: RunDirectory) -> PreparedData | None:
 
 
 def _check(run: RunDirectory, record: TrialRecord, shape: ModelShape, rows: RowLengths) -> MemoryCheck | None:
-    config, memory = record.config, record.memory
-    if memory is None or record.training is None or record.reused_from is not None or config.method_spec is None:
+    config, memory, method = record.config, record.memory, record.trained_method
+    if memory is None or record.training is None or record.reused_from is not None or method is None:
         return None
     if record.sharing is not None:
         # What several trials took together says nothing of one.
@@ -42,6 +42,6 @@ def _check(run: RunDirectory, record: TrialRecord, shape: ModelShape, rows: RowL
     return MemoryCheck(
         trial=run.directory_of(config).path.relative_to(run.path).as_posix(),
         method=config.method or "",
-        estimate=estimate(config.model, config.method_spec, shape, rows, kind),
+        estimate=estimate(config.model, method, shape, rows, kind),
         recorded_bytes=memory.host_bytes if memory.device_bytes is None else memory.device_bytes,
     )

@@ -72,7 +72,7 @@ def rates_of(
 
     `validation` is how long the rows of validation splits are, by their fingerprint.
     """
-    alike = [record for record in records if are_alike(record.config.method_spec, method)]
+    alike = [record for record in records if are_alike(record.trained_method, method)]
     if not alike:
         return None
     train = [1 / r.training.tokens_per_second for r in alike if r.training and r.training.tokens_per_second > 0]

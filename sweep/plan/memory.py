@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.spec import ModelSpec
-from sweep.method_rules import quantization_of
+from sweep.method_rules import quantization_of, starts_without_weights
 from sweep.plan.activations import FLOAT32, Pass, adapter_size, cast_bytes, kept_bytes, recomputed_bytes
 from sweep.plan.optimizer import optimizer_bytes
 from sweep.plan.ranges import Range, total
@@ -118,12 +118,13 @@ def gathered_bytes(model: ModelSpec, method: MethodSpec, shape: ModelShape) -> R
 
 
 def _on_one_machine(method: MethodSpec, parts: Mapping[str, Range], peak: Range) -> tuple[dict[str, Range], Range]:
-    """CPU processes share the machine's memory; each loads the whole base model before it keeps a part of it."""
+    """CPU processes share the machine's memory; those that read the base model hold it whole at first."""
     processes = method.training.num_processes
     if processes == 1:
         return dict(parts), peak
     everywhere = {name: part * processes for name, part in parts.items()}
-    loading = total((everywhere["weights"] * processes, everywhere["adapters"] * processes, everywhere["overhead"]))
+    readers = 1 if starts_without_weights(method) else processes
+    loading = total((everywhere["weights"] * readers, everywhere["adapters"] * processes, everywhere["overhead"]))
     return everywhere, _largest((peak * processes, loading))
 
 

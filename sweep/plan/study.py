@@ -33,6 +33,10 @@ UNMEASURED = (
     "Where it is not known what training together saves, hours are those of trials alone: how many lanes pay is "
     "measured while they train, and no more are used."
 )
+SMALLER = (
+    "A trial that runs out of memory is trained again in smaller micro-batches, then with recomputed activations; that "
+    "takes longer than is reckoned here."
+)
 TOGETHER = "Parts of memory are each at their own most, which is not at one time: the peak is less than their sum."
 
 
@@ -124,6 +128,10 @@ def plan_study(
         laid_out = schedule(
             spec, basis.lengths, basis.prepared, records, seating=seating, compared=earlier, count_items=not probed
         )
+    fits = tuple(
+        device_fit(spec, needs, basis.shape, basis.train, device) for needs in memory for device in basis.devices
+    )
+    may_run_out = any(fit.fit not in {"fits", "likely"} for fit in fits)
     return StudyPlan(
         study=spec.name,
         model=spec.model.model_name_or_path,
@@ -132,15 +140,19 @@ def plan_study(
         rows=basis.lengths,
         work=laid_out.work,
         memory=tuple(memory),
-        fits=tuple(
-            device_fit(spec, needs, basis.shape, basis.train, device) for needs in memory for device in basis.devices
-        ),
+        fits=fits,
         seating=laid_out.seating,
         hours=laid_out.hours,
         timed_from=_source(laid_out, probed, earlier),
         price_per_hour=spec.report.price_per_hour,
         currency=spec.report.currency,
-        assumptions=(PRUNING, TOGETHER, *_of_seats(laid_out), *_of_processes(spec, kind)),
+        assumptions=(
+            PRUNING,
+            TOGETHER,
+            *((SMALLER,) if may_run_out else ()),
+            *_of_seats(laid_out),
+            *_of_processes(spec, kind),
+        ),
         missing=(*basis.missing, *notes(spec, laid_out), *_unknown_layers(basis.shape)),
     )
 
@@ -171,7 +183,10 @@ def _of_processes(spec: StudySpec, kind: DeviceKind) -> list[str]:
     if not divided:
         return []
     what = "processes of this machine, whose memory is added up" if kind == "cpu" else "GPUs, memory of each"
-    whole = " Each of them loads the whole base model into the machine's own memory first."
+    whole = (
+        " The base model is read into the machine's own memory first: once, or by each process in 4 bits and where an "
+        "adapter's start reads it."
+    )
     others = ""
     if kind == "cuda" and min(processes.values()) < max(processes.values()):
         others = (

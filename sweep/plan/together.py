@@ -34,9 +34,9 @@ def measured_ratio(records: Sequence[TrialRecord], method: MethodSpec, train_sha
         and record.training.tokens
         and record.seconds.get("train")
         and record.data_sha256.get("train") == train_sha256
-        and record.config.method_spec is not None
-        and are_alike(record.config.method_spec, method)
-        and record.config.method_spec.training.micro_batch_size == method.training.micro_batch_size
+        and (trained := record.trained_method) is not None
+        and are_alike(trained, method)
+        and trained.training.micro_batch_size == method.training.micro_batch_size
     ]
     shared = [record for record in like if record.sharing is not None and record.sharing.lanes >= TOGETHER]
     single = [record for record in like if record.sharing is None]

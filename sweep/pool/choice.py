@@ -53,7 +53,8 @@ def choose_workers(  # noqa: PLR0913, PLR0917
 ) -> Workers:
     """A worker for each group of GPUs, of this machine or of a Ray cluster; else `workers` on the CPU of each."""
     if pool == "ray":
-        return Workers(build_runner, cluster=partial(_ray_pool, build_runner, spec, data_root, address, workers or 1))
+        join = partial(_ray_pool, build_runner, spec, data_root.resolve(), address, workers or 1)
+        return Workers(build_runner, cluster=join)
     found = grouped(cuda_devices() if devices is None else devices, spec.methods)
     if found or workers is None:
         return Workers(build_runner, devices=found or (None,))

@@ -155,6 +155,8 @@ class ClusterPool:
         except GoneError as error:
             return self._lose(member, str(error))
         except InputError as error:
+            if member.hello is not None:
+                return self._lose(member, str(error).rstrip("."))
             self._roster.refuse(member, str(error))
             return []
         member.away_since = 0.0

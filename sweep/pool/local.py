@@ -42,7 +42,7 @@ class LocalPool:
         logs: Path,
         devices: Sequence[str | None] = (None,),
         grace_seconds: float = 60.0,
-        stop_seconds: float = 8.0,
+        stop_seconds: float = 6.0,
         spare_bytes: int = 4 * 10**9,
         silence_seconds: float | None = None,
         first_number: int = 0,
@@ -138,17 +138,21 @@ class LocalPool:
         """
         workers = [worker for worker in self._workers if worker is not None]
         self._workers = [None for _ in self._devices]
-        for worker in workers:
-            # An idle worker hears that nothing more will come and cleans up after itself.
-            if worker.is_busy:
-                with contextlib.suppress(OSError):
-                    worker.lifeline.send_bytes(SAVE_AND_END)
-            else:
-                worker.requests.close()
-        until = time.monotonic() + self._stop_seconds
-        for worker in workers:
-            worker.process.join(max(0.0, until - time.monotonic()))
-            end(worker)
+        try:
+            for worker in workers:
+                # An idle worker hears that nothing more will come and cleans up after itself.
+                if worker.is_busy:
+                    with contextlib.suppress(OSError):
+                        worker.lifeline.send_bytes(SAVE_AND_END)
+                else:
+                    worker.requests.close()
+            until = time.monotonic() + self._stop_seconds
+            for worker in workers:
+                worker.process.join(max(0.0, until - time.monotonic()))
+        finally:
+            # Whatever interrupts this: Python waits at its own end for a process that nobody has ended.
+            for worker in workers:
+                end(worker)
 
     def _hand_out(self, request: Request, count: int, deadline_seconds: float | None) -> Sequence[int]:
         seat = next((seat for seat, worker in enumerate(self._workers) if worker is None or not worker.is_busy), None)

@@ -8,7 +8,17 @@ from pathlib import Path
 from sweep.board import WorkerLine
 from sweep.pool.nodes import Node
 from sweep.pool.seat import Hello, Order, Turn
-from sweep.protocol import Message, Progressed, Report, Request, RungReached, RunTogether, RunTrial, SeatsFree
+from sweep.protocol import (
+    Message,
+    PrepareData,
+    Progressed,
+    Report,
+    Request,
+    RungReached,
+    RunTogether,
+    RunTrial,
+    SeatsFree,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Held:
         """
         idle = [member for member in members if member.is_idle]
         enough = [member for member in idle if member.memory_bytes >= self.memory_bytes]
-        sign = -1 if isinstance(self.request, RunTogether) else 1
+        sign = {RunTogether: -1, RunTrial: 1, PrepareData: 0}[type(self.request)]
         if enough:
             return min(enough, key=lambda member: (sign * member.memory_bytes, not member.is_shared, member.number))
         if any(member.hello is not None and member.memory_bytes >= self.memory_bytes for member in members):

@@ -5,9 +5,12 @@ log lines are not repeated, and the command line, which may hold a password, is 
 """
 
 import contextlib
+import os
 import signal
+import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,9 @@ from sweep.pool.nodes import AwayError, GoneError, Node
 from sweep.pool.seat import Hello, Seat, Setting
 from sweep.pool.shelf import Entry, Shelf
 
+KNOCK_SECONDS = 10.0
+CUT_OFF_SECONDS = 8.0
+"""Ray takes a node for dead after 15 s, unless it is told otherwise."""
 COMMAND_LINE = "sweep run"
 """What the cluster is told that this driver is."""
 
@@ -103,7 +109,32 @@ class RaySeat(Seat):
         """What this node is."""
         # A spawned process first runs its parent's main file again, which here would be Ray's own.
         vars(sys.modules["__main__"]).pop("__file__", None)
+        threading.Thread(target=_end_when_cut_off, daemon=True).start()
         return super().hello()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("an address is HOST:PORT, or auto")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _end_when_cut_off() -> None:
+    """A thread: end this process, and its worker with it, where the cluster's head cannot be reached any more.
+
+    The cluster takes a node that is cut off for dead and its trials are begun elsewhere, perhaps in the same directory.
+    """
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    reached = time.monotonic()
+    while time.monotonic() - reached < CUT_OFF_SECONDS:
+        with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+            reached = time.monotonic()
+        time.sleep(2.0)
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -114,15 +145,18 @@ class RemoteFiles:
 
     def inputs(self) -> Sequence[Entry]:
         """The study's input files."""
-        return self._ask(self.shelf.inputs.remote())
+        found: Sequence[Entry] = self._ask(self.shelf.inputs.remote())
+        return found
 
     def under(self, directory: Path) -> Sequence[Entry]:
         """Files of a directory within the run directory."""
-        return self._ask(self.shelf.under.remote(directory))
+        found: Sequence[Entry] = self._ask(self.shelf.under.remote(directory))
+        return found
 
     def read(self, path: Path, offset: int) -> bytes:
         """A piece of a file."""
-        return self._ask(self.shelf.read.remote(path, offset))
+        piece: bytes = self._ask(self.shelf.read.remote(path, offset))
+        return piece
 
     def write(self, path: Path, token: str, offset: int, piece: bytes) -> None:
         """Put a piece of a file by."""
@@ -144,6 +178,8 @@ class RemoteFiles:
             return ray.get(call)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise MachineError(f"the driver's files cannot be had here: {_last_line(error)}.") from None
 
 
 def _import_ray() -> Any:  # noqa: ANN401 - an untyped library
@@ -163,10 +199,15 @@ def _join(ray: Any, address: str) -> None:  # noqa: ANN401 - an untyped library
             "with --address auto."
         )
     try:
+        if address != "auto":
+            # Ray itself would try for minutes.
+            _knock(address)
         with _own_signals(), _without_command_line(ray), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        # A thread of Ray's prints what its nodes say of themselves, over the view of the study.
+        ray._private.worker.print_to_stdstream = _say_nothing  # noqa: SLF001
+    except (OSError, ValueError) as error:
         raise MachineError(
             f"--address {address}: no Ray cluster answers there ({_first_line(error)}). Start one with `ray start "
             "--head`, and `sweep run` on one of its nodes."
@@ -200,6 +241,10 @@ def _without_command_line(ray: Any) -> Iterator[None]:  # noqa: ANN401 - an unty
         yield
     finally:
         ray._private.utils.get_entrypoint_name = kept  # noqa: SLF001
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    """Stands for what prints."""
 
 
 def _first_line(error: BaseException) -> str:

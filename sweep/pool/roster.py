@@ -11,11 +11,12 @@ from pathlib import Path
 
 from sweep.board import remove_board
 from sweep.errors import ClusterLostError, MachineError
+from sweep.files import write_text
+from sweep.pool.agreement import differences, versions
 from sweep.pool.member import Member
 from sweep.pool.nodes import AwayError, Cluster, GoneError, Node
-from sweep.pool.seat import Hello, Setting, differences, versions
+from sweep.pool.seat import Hello, Setting
 from sweep.protocol import Runner
-from sweep.store import write_text
 
 OPENINGS = 3
 """Times that a node's workers are started which are lost while they start."""

@@ -6,28 +6,26 @@ carried out twice, and reports are kept until the driver says that it has them. 
 nothing. Nothing here knows what carries the calls.
 """
 
-import hashlib
 import os
 import platform
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
-import evals
-import sweep
-from sweep.errors import MachineError
 from sweep.plan.devices import cpu, gpus
+from sweep.pool.agreement import versions
 from sweep.pool.local import LocalPool
 from sweep.pool.shelf import Carrier, Files
+from sweep.progress import Progress
 from sweep.protocol import (
     Crashed,
     Died,
     Finished,
     Message,
+    Prepared,
     PrepareData,
+    Progressed,
     Refused,
     Report,
     Request,
@@ -41,8 +39,6 @@ from sweep.store import TrialDirectory
 
 TURN_SECONDS = 0.5
 """Longest time that a turn waits for something to report: an order of the driver's waits behind it."""
-AGREEING = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "lm-eval", "datasets")
-"""Packages of which another version may give other results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +126,14 @@ class Seat:
         self._directories: dict[int, TrialDirectory] = {}
         self._outbox: list[tuple[int, Report]] = []
         self._done = self._reported = 0
+        self._rows: Path | None = None
+        self._complaint = ""
 
     def hello(self) -> Hello:
         """What this node is. Raises MachineError where the study's files cannot be had here, or are others."""
         setting = self._setting
-        try:
-            setting.run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(f"{setting.run} cannot be made on this node: {error.strerror}.") from error
+        if not self._is_shared:
+            self._carrier.settle_in(setting.run)
         visible = setting.device if setting.device is not None else os.environ.get("CUDA_VISIBLE_DEVICES")
         found = gpus(visible.split(",")) if visible else ()
         fetched = self._carrier.fetch_inputs()
@@ -168,7 +164,7 @@ class Seat:
     def tidy(self, fetched: Sequence[Path]) -> None:
         """Remove what was brought to this node and made here, where it is not the driver's own."""
         if not self._is_shared:
-            shutil.rmtree(self._setting.run, ignore_errors=True)
+            self._carrier.move_out(self._setting.run)
         for path in fetched:
             path.unlink(missing_ok=True)
 
@@ -198,6 +194,7 @@ class Seat:
                 self._pool.reply(self._own(job), verdict)
             case Submit(jobs, request, deadline):
                 trials = _trials(request)
+                self._rows = request.directory if isinstance(request, PrepareData) else None
                 if self._fetch(jobs, trials):
                     self._enter(jobs, self._submit(request, deadline))
             case Seating(job, jobs, trials, deadline):
@@ -220,8 +217,10 @@ class Seat:
         return next((own for own, theirs in self._jobs.items() if theirs == job), 0)
 
     def _hear(self, job: int, message: Message) -> None:
-        if isinstance(message, Finished | Crashed | Died | Refused):
+        if isinstance(message, Prepared | Finished | Crashed | Died | Refused):
             try:
+                if isinstance(message, Prepared) and self._rows is not None and not self._is_shared:
+                    self._carrier.copy(self._rows)
                 self._bring(job, without_state=isinstance(message, Finished) and message.record.failure is None)
                 self._bring_log()
             except OSError as error:
@@ -256,8 +255,14 @@ class Seat:
 
     def _bring_states(self) -> None:
         """Bring training states that are new: where this node is lost, their trials go on from them."""
-        for directory in self._directories.values():
-            self._carrier.bring_if_new(directory.training_state)
+        for job, directory in self._directories.items():
+            try:
+                self._carrier.bring_if_new(directory.training_state)
+            except OSError as error:
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    note = f"Its training state could not be brought to the run directory: {error}."
+                    self._say(job, Progressed(Progress("train", 0, 0, None, note=note)))
 
     def _bring_log(self) -> None:
         if not self._is_shared:
@@ -268,32 +273,3 @@ def _trials(request: Request) -> tuple[RunTrial, ...]:
     if isinstance(request, PrepareData):
         return ()
     return request.trials if isinstance(request, RunTogether) else (request,)
-
-
-def versions() -> Mapping[str, str]:
-    """What has to be the same wherever one study's trials run, by name."""
-    found = {"Python": platform.python_version(), "finetune-sweep": f"{_version('finetune-sweep')} ({_sources()})"}
-    return found | {name: _version(name) for name in AGREEING}
-
-
-def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """What does not agree, as a person would say it; empty where all does."""
-    others = [name for name in here if there.get(name) != here[name]]
-    return ", ".join(f"{name} {there.get(name) or 'missing'} instead of {here[name] or 'none'}" for name in others)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _sources() -> str:
-    """Fingerprint of this package's own code: one version number stands for many states of a checkout."""
-    digest = hashlib.sha256()
-    for package in (sweep, evals):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]

@@ -20,6 +20,8 @@ PIECE_BYTES = 16 * 2**20
 """Most that is in memory of a file at a time, at either end."""
 HASHED_BYTES = 2**30
 """Size from which a file is taken for the same where its size is: a model's weights are not read to be compared."""
+SENT = ".sent-here"
+"""Marks a run directory on a node as a copy, which may be removed."""
 HALF = ".half"
 """End of the name of what is not whole yet."""
 
@@ -93,9 +95,9 @@ class Shelf:
         name(path, token)
 
     def replace(self, directory: Path, keep: Sequence[Path]) -> None:
-        """Remove what a trial's directory had before, but for what the driver itself wrote."""
+        """Remove what a trial's directory had before, but for these; what a lost node left half-written too."""
         self._own(directory)
-        for path in _files(directory):
+        for path in (*_files(directory), *directory.rglob(f"*{HALF}")):
             if path not in keep:
                 path.unlink(missing_ok=True)
 
@@ -124,12 +126,36 @@ class Carrier:
                 raise MachineError(f"{entry.path} has {how} on this node than where the study was started.")
         return fetched
 
+    def settle_in(self, run: Path) -> None:
+        """Make the run directory here, where it is not the driver's own. Raises MachineError where it is somebody's."""
+        mark = run / SENT
+        if run.is_dir() and any(run.iterdir()) and not mark.exists():
+            raise MachineError(
+                f"{run} is there on this node, but it is not the directory of that path where the study was started. "
+                "Share it, or remove it here."
+            )
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        except OSError as error:
+            raise MachineError(f"{run} cannot be made on this node: {error.strerror}.") from error
+
+    def move_out(self, run: Path) -> None:
+        """Remove the run directory here, where it was made by `settle_in`."""
+        if (run / SENT).exists():
+            shutil.rmtree(run, ignore_errors=True)
+
     def fetch(self, directory: Path) -> None:
         """Have a trial's directory here as the driver has it."""
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         for entry in self._files.under(directory):
             self._fetch(entry)
+
+    def copy(self, directory: Path) -> None:
+        """Bring all of a directory to the driver, and keep it here."""
+        for path in _files(directory):
+            self._bring(path)
 
     def bring(self, directory: Path) -> None:
         """Bring a trial's directory to the driver, and remove it here."""

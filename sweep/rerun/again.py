@@ -15,6 +15,7 @@ from evals.items import read_items
 from sweep.config import TrialConfig
 from sweep.easing import Easing, described, eased
 from sweep.errors import DataError, InputError
+from sweep.files import write_json
 from sweep.openings import note_test_opening
 from sweep.progress import Progress
 from sweep.record import TrialRecord
@@ -23,7 +24,7 @@ from sweep.rerun.parts import config_rows, data_rows, machine_rows, question_row
 from sweep.rerun.recorded import Recorded, find_trial, next_directory
 from sweep.rerun.repacked import Repacked, may_be_rounding, repacked
 from sweep.rerun.scores import KnownNoise, Scored, compare_scores, rounding_noise
-from sweep.store import RunDirectory, TrialDirectory, write_config, write_json, write_record
+from sweep.store import RunDirectory, TrialDirectory, write_config, write_record
 
 if TYPE_CHECKING:
     from sweep.data.prepared import PreparedData

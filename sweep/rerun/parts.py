@@ -106,7 +106,7 @@ def read_losses(steps: Path, key: str) -> Losses:
                 values = parse_json(line)
                 if key in values:
                     found[int(values["step"])] = math.nan if values[key] is None else float(values[key])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, OverflowError):
                 continue
     return Losses(found)
 

@@ -25,6 +25,7 @@ from evals.offline import reading_from
 from sweep.adapters import load_trainee
 from sweep.course import failure_of
 from sweep.errors import InputError
+from sweep.method_rules import starts_without_weights
 from sweep.models import without_loading_bars
 from sweep.progress import Progress
 from sweep.protocol import Progressed, Refused, RungReached, Verdict
@@ -48,7 +49,7 @@ def serve(  # noqa: PLR0913, PLR0917 - what a process starts with
     threading.Thread(target=_end_with_worker, args=(lifeline,), daemon=True).start()
     said: object
     try:
-        said = _train(_join(number, count, meeting, patience), order, worker)
+        said = _train(_join(number, count, order, meeting, patience), order, worker)
     except InputError as error:
         said = Refused(type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker must hear of it
@@ -67,11 +68,13 @@ def _end_with_worker(lifeline: Connection) -> None:
     os._exit(0)
 
 
-def _join(number: int, count: int, meeting: Path, patience: float) -> Ranks:
+def _join(number: int, count: int, order: Order, meeting: Path, patience: float) -> Ranks:
     """Become one of the processes. Whoever waits longer than `patience` seconds for the others fails."""
+    first_loads = starts_without_weights(order.method)
     # What accelerate's launcher sets; the sockets of gloo and nccl stay on this machine's own interface.
     os.environ.update(
         RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
+        ACCELERATE_USE_FSDP="true", FSDP_CPU_RAM_EFFICIENT_LOADING=str(first_loads).lower(),
         MASTER_ADDR="127.0.0.1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo",
     )  # fmt: skip
     on_gpu = torch.cuda.is_available()
@@ -82,12 +85,12 @@ def _join(number: int, count: int, meeting: Path, patience: float) -> Ranks:
         torch.set_num_threads(max(1, torch.get_num_threads() // count))
     distributed.init_process_group(
         "cuda:nccl,cpu:gloo" if on_gpu else "gloo",
-        store=distributed.FileStore(str(meeting), count),
+        init_method=meeting.absolute().as_uri(),
         rank=number,
         world_size=count,
         timeout=timedelta(seconds=patience),
     )
-    return Ranks(number, count, device)
+    return Ranks(number, count, device, first_loads)
 
 
 def _train(ranks: Ranks, order: Order, worker: Connection) -> Trained:

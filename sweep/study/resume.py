@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 
 from sweep.errors import RunDirectoryError
+from sweep.files import write_json
 from sweep.spec import StudySpec
-from sweep.store import RunDirectory, write_json, write_study
+from sweep.store import RunDirectory, write_study
 
 MAY_GROW = frozenset(
     {

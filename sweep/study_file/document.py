@@ -20,6 +20,10 @@ MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
 """Values in a file, aliases written out: a few lines of nested aliases can stand for billions."""
 
+MAX_DEPTH = 60
+"""Levels of lists and mappings: a JSON schema takes two for each level of what it describes."""
+TOO_DEEP = "values are nested too deeply; a study needs five levels."
+
 Place = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
 
@@ -91,7 +95,7 @@ def parse(text: str, path: Path, *, max_values: int = MAX_VALUES) -> Parsed:
     except (YAMLError, YAMLStreamError) as error:
         raise _refusal(path, None, f"not YAML: {' '.join(str(error).split())}.") from error
     except RecursionError as error:
-        raise _refusal(path, None, "values are nested too deeply; a study needs five levels.") from error
+        raise _refusal(path, None, TOO_DEEP) from error
     return Parsed(value, builder.origins, builder.problems)
 
 
@@ -159,6 +163,8 @@ class _Builder:
 
     def build(self, node: Node, place: Place) -> object:
         self._count()
+        if len(place) > MAX_DEPTH:
+            raise _refusal(self.path, node.start_mark.line + 1, TOO_DEEP)
         if isinstance(node, ScalarNode):
             return self._scalar(node)
         if str(node.tag) not in _COLLECTIONS:
@@ -194,13 +200,17 @@ class _Builder:
             self._count()
             if not isinstance(key_node, ScalarNode):
                 self._complain(key_node, "a key must be plain text.")
-            elif key_node.tag == _MERGE:
+                continue
+            key = _joined(key_node.value)
+            if key_node.tag == _MERGE:
                 merged.append(value_node)
-            elif key_node.value in own:
-                first = own[key_node.value][0].start_mark.line + 1
-                self._complain(key_node, f"duplicate key {key_node.value!r}; it already stands on line {first}.")
+            elif not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+                self._complain(key_node, f"the key {key!r} holds half a character; write the character itself.")
+            elif key in own:
+                first = own[key][0].start_mark.line + 1
+                self._complain(key_node, f"duplicate key {key!r}; it already stands on line {first}.")
             else:
-                own[key_node.value] = (key_node, value_node)
+                own[key] = (key_node, value_node)
         for source in self._merge_sources(merged):
             for key, pair in self._pairs(source).items():
                 own.setdefault(key, pair)
@@ -221,7 +231,7 @@ class _Builder:
             self._complain_of_tag(node)
             return node.value
         try:
-            return convert(node.value)
+            return convert(_joined(node.value))
         except ValueError:
             # ruamel.yaml takes a few spellings for numbers that are none, such as `_`.
             return node.value
@@ -235,6 +245,16 @@ class _Builder:
 
     def _complain(self, node: Node, message: str) -> None:
         self.problems.append(Problem(self.path, node.start_mark.line + 1, message))
+
+
+def _joined(text: str) -> str:
+    """The text with halves of characters, as JSON escapes them, made whole; ruamel.yaml leaves them as they are."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return text
 
 
 def _integer(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import BaseModel
 
+from evals.spec import ADDRESS, BACKEND
 from sweep.spec import Dimension, Params, ParamValue, Scalar
 from sweep.study_file.document import Place
 from sweep.study_file.schema import WrittenMethod, WrittenStudy
@@ -83,8 +84,9 @@ def allowed_at(place: Place) -> str:
 def _phrase(kind: object, metadata: tuple[object, ...]) -> str:
     if kind in _WORDS:
         word = _WORDS[kind]
-        if kind is str and any(getattr(bound, "pattern", None) for bound in metadata):
-            return "a name of letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
+        patterns = [pattern for bound in metadata if (pattern := getattr(bound, "pattern", None))]
+        if kind is str and patterns:
+            return _PATTERNS.get(patterns[0], _NAME)
         return word + (_bounds(metadata) if kind in {int, float} else "")
     if get_origin(kind) is Literal:
         words = [repr(word) for word in get_args(kind)]
@@ -97,6 +99,11 @@ def _phrase(kind: object, metadata: tuple[object, ...]) -> str:
 
 
 _WORDS: Mapping[object, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_NAME = "a name of letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
+_PATTERNS: Mapping[str, str] = {
+    ADDRESS: "an address such as https://host/v1, without a password or a key in it",
+    BACKEND: "a back end of transformers' own, such as sdpa or eager",
+}
 _SHORT_FORMS: Mapping[Place, str] = {("methods",): "a list of methods, or a mapping from their names to settings"}
 _WHOLE: Mapping[object, str] = {
     Scalar: "a single value",

@@ -159,7 +159,10 @@ def batches_come_out_even(written: WrittenStudy, spec: StudySpec) -> Iterator[Fi
             if not isinstance(rows, int) or not isinstance(part, int):
                 continue
             processes = spec.methods[name].training.num_processes
-            own, each = max(1, rows // processes), "" if processes == 1 else f" in each of {processes} processes"
+            if rows % processes:
+                # Another rule's finding.
+                continue
+            own, each = rows // processes, "" if processes == 1 else f" in each of {processes} processes"
             if own % min(own, part) == 0:
                 continue
             message = (

@@ -86,6 +86,8 @@ def _missing_file(key: str, name: str, data_root: Path) -> Iterator[Finding]:
         yield Finding(place, f"data.{key}: {name} is a directory; name one file of type {', '.join(DATA_SUFFIXES)}.")
     elif path.suffix.lower() not in DATA_SUFFIXES:
         yield Finding(place, f"data.{key}: {name!r} is no data file; allowed types are {', '.join(DATA_SUFFIXES)}.")
+    elif path.exists() and not path.is_file():
+        yield Finding(place, f"data.{key}: {name!r} is no regular file; copy what comes out of it into one.")
     elif not path.is_file():
         yield Finding(place, f"data.{key}: no file {name!r} in {path.parent}.{_similar_file(path)}")
 

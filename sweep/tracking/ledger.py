@@ -15,7 +15,8 @@ from pathlib import Path
 
 from evals.outside import parse_json
 from sweep.addresses import masked
-from sweep.store import RunDirectory, TrialDirectory, write_text
+from sweep.files import write_text
+from sweep.store import RunDirectory, TrialDirectory
 
 RECORD_PATTERNS = ("baseline/record.json", "search/*/*/record.json", "confirm/baseline/record.json")
 SEED_PATTERN = "confirm/*/seed-*/record.json"

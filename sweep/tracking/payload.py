@@ -8,6 +8,7 @@ clock: sending a record twice leaves what sending it once does.
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +153,16 @@ def _step_points(steps: Path, start_ms: int) -> Iterator[Point]:
     seconds = 0.0
     for place, row in enumerate(read_steps(steps)):
         # A validation's line has no time of its own: it follows the step before it.
-        seconds = row.get("seconds", seconds)
+        now = row.get("seconds", seconds)
+        seconds = now if math.isfinite(now) else seconds
         for key, value in row.items():
             if key not in NOT_A_STEP_METRIC:
-                yield Point(safe_key(key), value, start_ms + int(seconds * 1000), int(row.get("step", place)))
+                yield Point(safe_key(key), value, start_ms + int(seconds * 1000), _step_of(row, place))
+
+
+def _step_of(row: Mapping[str, float], place: int) -> int:
+    step = row.get("step", place)
+    return int(step) if math.isfinite(step) else place
 
 
 def read_steps(steps: Path) -> Iterator[dict[str, float]]:
@@ -168,11 +175,14 @@ def read_steps(steps: Path) -> Iterator[dict[str, float]]:
         except ValueError:
             continue
         if isinstance(row, dict):
-            yield {
-                key: float(value)
-                for key, value in row.items()
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            }
+            yield {key: float(value) for key, value in row.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return True
+    # An integer may be beyond all floats.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _final_points(record: TrialRecord, end_ms: int, report: ReportSpec | None) -> Iterator[Point]:

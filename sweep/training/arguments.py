@@ -42,15 +42,24 @@ SHARDING: Mapping[str, object] = {
     "version": 2,
     "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
     "reshard_after_forward": True,
-    "cpu_ram_efficient_loading": False,
 }
 """accelerate's FSDP: parameters, gradients and moments in parts, gathered for a decoder layer at a time."""
 
 
 def sft_config(  # noqa: PLR0913
-    training: TrainingSpec, *, rows: int, dtype: torch.dtype, device: torch.device, seed: int, output: Path
+    training: TrainingSpec,
+    *,
+    rows: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int,
+    output: Path,
+    first_loads: bool = False,
 ) -> SFTConfig:
-    """TRL's arguments for one trial over so many rows. Raises MachineError where the optimizer is unknown."""
+    """TRL's arguments for one trial over so many rows. Raises MachineError where the optimizer is unknown.
+
+    `first_loads` says that the first of several processes gives the others their parts of the model.
+    """
     is_sharded = training.num_processes > 1
     arguments = SFTConfig(
         **{name: getattr(training, name) for name in SAME_NAME},
@@ -84,7 +93,7 @@ def sft_config(  # noqa: PLR0913
         push_to_hub=False,
         disable_tqdm=True,
         fsdp=is_sharded or None,
-        fsdp_config=dict(SHARDING) if is_sharded else None,
+        fsdp_config={**SHARDING, "cpu_ram_efficient_loading": first_loads} if is_sharded else None,
     )
     if is_sharded:
         # Weights are gathered and gradients added up as they are kept, and computed with under autocast, as in one

@@ -26,6 +26,8 @@ class Ranks:
     """Processes in all."""
     device: torch.device | None = None
     """What it computes on; none where that is where the model is."""
+    first_loads: bool = False
+    """Whether the first process alone has read the base model, and gives the others their parts of it."""
 
     @property
     def is_first(self) -> bool:

@@ -11,8 +11,14 @@ from types import MethodType
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.data_loader import SeedableRandomSampler
-from accelerate.utils import convert_outputs_to_fp32, get_mixed_precision_context_manager
+from accelerate.utils import (
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+    convert_outputs_to_fp32,
+)
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sweep.training.rows import IGNORED
@@ -67,13 +73,30 @@ class ShardedTrainer(SoloTrainer):
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401
         """Take what TRL's trainer takes."""
         super().__init__(*given, **named)
-        precision = self.accelerator.native_amp
-        if precision:
+        if self.args.bf16:
             # accelerate does so for one process, and leaves it to FSDP's own policy for several.
             model: Any = self.model
-            autocast = get_mixed_precision_context_manager(precision, self.accelerator.autocast_handler)
-            forward = convert_outputs_to_fp32(autocast(model.forward.__func__))
-            model.forward = MethodType(forward, model)
+            autocast = torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16)
+            model.forward = MethodType(convert_outputs_to_fp32(autocast(model.forward.__func__)), model)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Have accelerate divide the model on CPUs too, where it would only keep whole copies alike."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            # Whoever makes another AcceleratorState copies what PartialState says into it.
+            PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            self.is_fsdp_enabled = True
+
+    def _prepare_for_training(self, *given: Any) -> Any:  # noqa: ANN401
+        model, batches = super()._prepare_for_training(*given)
+        whole = [name for name, weight in model.named_parameters() if not isinstance(weight, DTensor)]
+        if whole:
+            raise TypeError(
+                f"accelerate has not divided {len(whole)} weights among the processes: {whole[0]} is whole."
+            )
+        return model, batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches for this process, as many as for any other."""
@@ -89,8 +112,7 @@ class ShardedTrainer(SoloTrainer):
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *given: Any) -> torch.Tensor:  # noqa: ANN401
         """Train on one micro-batch; the tokens of blank rows are not counted."""
-        loss = super().training_step(model, inputs, *given)
         self._batches += 1
         if self._batches % self._batches_of_an_epoch == 0:
             self._total_train_tokens -= self._blanks * BLANK_TOKENS
-        return loss
+        return super().training_step(model, inputs, *given)

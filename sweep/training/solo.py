@@ -83,7 +83,13 @@ def train(  # noqa: PLR0913
                 deadline=deadline,
             )
             arguments = sft_config(
-                training, rows=len(rows), dtype=trainee.dtype, device=device, seed=seed, output=scratch
+                training,
+                rows=len(rows),
+                dtype=trainee.dtype,
+                device=device,
+                seed=seed,
+                output=scratch,
+                first_loads=ranks.first_loads,
             )
             labelled = with_labels(rows, max_length=training.max_length, completion_only=training.completion_only_loss)
             build = ShardedTrainer if ranks.count > 1 else SoloTrainer
@@ -103,7 +109,7 @@ def train(  # noqa: PLR0913
 def _run(  # noqa: PLR0913, PLR0917
     trainer: SoloTrainer, trainee: Trainee, watch: TrialWatch, output: Path, start: str | None, ranks: Ranks
 ) -> TrainingOutcome:
-    initial = weights_sha256(trainee.model)
+    initial = weights_sha256(trainee.model) if ranks.is_first else ""
     size = count_parameters(trainee.model)
     with suppress(PrunedBeforeStepError):
         trainer.train(resume_from_checkpoint=start)

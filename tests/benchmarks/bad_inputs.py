@@ -6,12 +6,14 @@ Each input is made in an empty directory that the command starts in. A traceback
 ends this with 1. What needs no model is tried by the ordinary tests too, which compare it with the document.
 """
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from bad_list import DATA, MODELS, RUNS, SCORES, STUDIES, Bad  # noqa: E402 - fo
 
 SECONDS = 300
 SHOWN = 260
+NOISE = ("[transformers]", "Loading weights", "Writing model")
 RUN = "import sys; from sweep.cli import main; sys.exit(main())"
 HEAD = """\
 # Bad inputs, and what they are answered
@@ -54,7 +57,8 @@ class Answer:
 
 def cell(text: str) -> str:
     """The first lines of an answer within a table."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    # What libraries say of their own accord comes before the answer.
+    lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith(NOISE)]
     first = lines[0] if lines else "(nothing)"
     first = first if len(first) <= SHOWN else f"{first[:SHOWN]}…"
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -86,6 +90,40 @@ def call_in(directory: Path) -> Callable[[Sequence[str]], Answer]:
     return call
 
 
+def call_beside(directory: Path) -> Callable[[Sequence[str]], Answer]:
+    """Call the command line in a copy of this process, which has imported it already: many times as fast."""
+    from sweep import cli
+
+    def serve(command: Sequence[str]) -> None:
+        os.environ |= {"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "80"}
+        os.chdir(directory)
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(directory.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        try:
+            code = cli.main(command)
+        except BaseException:  # noqa: BLE001 - a bug is what is looked for
+            traceback.print_exc()
+            code = 70
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def call(command: Sequence[str]) -> Answer:
+        process = multiprocessing.get_context("fork").Process(target=serve, args=(command,))
+        process.start()
+        process.join(SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            return Answer(124, f"no end within {SECONDS} seconds")
+        said = {name: directory.with_suffix(f".{name}") for name in ("out", "err")}
+        texts = {name: path.read_text("utf-8", errors="replace") for name, path in said.items()}
+        for path in said.values():
+            path.unlink()
+        return Answer(process.exitcode, texts["err" if process.exitcode else "out"])
+
+    return call
+
+
 def main() -> int:
     """Try everything and print the document."""
     amiss, count, began = [], 0, time.monotonic()
@@ -95,7 +133,7 @@ def main() -> int:
         for bad in group:
             directory = Path(tempfile.mkdtemp(prefix="bad-"))
             try:
-                answer = ask(bad, directory, call_in(directory))
+                answer = ask(bad, directory, (call_in if group is MODELS else call_beside)(directory))
             finally:
                 shutil.rmtree(directory)
             count += 1

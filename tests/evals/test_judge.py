@@ -1,6 +1,7 @@
 """Judging by another model, over real HTTP: both orders, ties, failures that are counted, and what is recorded."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from evals.errors import RunError, TaskError
 from evals.harness import score
 from evals.items import read_items
+from evals.judge.client import Judge
 from evals.models.scored import load_lm
 from evals.result import EvalResult
 from evals.spec import JudgeSpec, ModelSpec, OwnDataSpec, ScoringSpec, TaskSpec
@@ -243,3 +245,66 @@ def test_a_judge_that_cannot_be_asked_is_refused_before_the_model_writes(  # noq
     with pytest.raises(TaskError, match="judge_score: no judge is named"):
         score(lm, [TaskSpec(task="judge_score")], ScoringSpec(batch_size=2), own=own, output=tmp_path / "eval")
     assert server.requests == []
+
+
+def test_the_key_goes_nowhere_but_to_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+
+    class Sending(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{elsewhere.server_port}/")
+            self.end_headers()
+
+    elsewhere, sending = (ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in (Elsewhere, Sending))
+    for http in (elsewhere, sending):
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+    monkeypatch.setenv(KEY, SECRET)
+    spec = JudgeSpec(base_url=f"http://127.0.0.1:{sending.server_port}/v1", model="m", api_key_env=KEY)
+    try:
+        with pytest.raises(RunError, match="HTTP 302"):
+            Judge(spec).ask("Which?", re.compile("x"))
+    finally:
+        for http in (elsewhere, sending):
+            http.shutdown()
+            http.server_close()
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:pw@host/v1",
+        "https://host/v1?api_key=1",
+        "file:///etc/passwd",
+        "http://",
+        "http://host/a b",
+        "ftp://host",
+    ],
+)
+def test_an_address_holds_no_secret_and_is_one(address: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        JudgeSpec(base_url=address, model="m")
+
+
+def test_a_reply_is_bounded(server: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evals.judge.client.MAX_REPLY_BYTES", 1000)
+    server.answer = lambda _prompt, _attempt: "x" * 2000
+
+    found = Judge(JudgeSpec(base_url=server.base_url, model="m", attempts=1)).ask("Which?", re.compile("x"))
+
+    assert found.error is not None
+    assert "a reply of more than" in found.error

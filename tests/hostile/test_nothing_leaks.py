@@ -99,7 +99,7 @@ def test_the_error_that_repeated_them_is_kept_without_them(watched: Watched) -> 
 
     assert isinstance(record, TrialRecord)
     assert record.failure is not None
-    assert record.failure.message.startswith("ConnectionError: 401 Unauthorized for https://***@host/v1?token=***: ")
+    assert record.failure.message.startswith("ConnectionError: 401 Unauthorized for https://***@host/v1?token=*** ")
     assert "HF_TOKEN=*** or ***" in record.failure.message
     assert "ConnectionError" in str(record.failure.traceback)
 

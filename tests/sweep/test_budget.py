@@ -18,6 +18,7 @@ from sweep.budget import (
     trials_left,
 )
 from sweep.config import configure
+from sweep.easing import Easing
 from sweep.record import DeviceUse, TrialRecord
 from sweep.spec import BudgetSpec
 
@@ -55,6 +56,12 @@ def test_time_counts_once_for_each_device_that_was_held() -> None:
     held = trial(device=DeviceUse(kind="cuda", name="Toy", count=4))
 
     assert spending_of(held).device_seconds == 240.0
+
+
+def test_seconds_of_starts_that_ran_out_of_memory_count() -> None:
+    held = trial(device=DeviceUse(kind="cuda", name="Toy", count=2), easing=Easing(lanes=1, lost_seconds=15.0))
+
+    assert spending_of(held) == Spending(1, 500, 150.0)
 
 
 def test_records_of_older_versions_tell_their_tokens_by_their_training() -> None:

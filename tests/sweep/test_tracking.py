@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from servers import broken_server, free_port, get, mlflow_ui, post, read
 from toy_runner import trained
@@ -397,3 +399,61 @@ def test_files_too_big_for_mlflow_are_left_out_and_named(tmp_path: Path, monkeyp
     assert payload.tags["sweep.skipped_artifacts"] == "checkpoint/model.safetensors"
     assert "adapter_model.safetensors" in {artifact.path.name for artifact in payload.artifacts}
     assert "model.safetensors" not in {artifact.path.name for artifact in payload.artifacts}
+
+
+ABANDON = """
+import os, signal, sys
+from pathlib import Path
+from sweep.store import RunDirectory
+from sweep.tracking.tracker import Tracker
+run = RunDirectory(Path(sys.argv[1]))
+tracker = Tracker(run.read_study(), run, on_warning=print)
+tracker.start()
+print(tracker._process.pid, flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def abandoned(run: RunDirectory, seconds: float) -> int:
+    """Have a driver start tracking and be killed so many seconds later; gives the number of its delivery."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ABANDON, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert driver.stdout is not None
+    pid = int(driver.stdout.readline())
+    time.sleep(seconds)
+    driver.communicate("now\n")
+    assert driver.returncode == -signal.SIGKILL
+    return pid
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_delivery_does_not_outlive_a_driver_that_is_killed(tmp_path: Path) -> None:
+    with broken_server() as broken:
+        # It waits for an answer that never comes.
+        pid = abandoned(new_run(tmp_path, study(broken.address)), 2.0)
+        until = time.monotonic() + 10
+        while is_running(pid) and time.monotonic() < until:
+            time.sleep(0.05)
+
+    assert not is_running(pid)
+
+
+@pytest.mark.slow
+def test_a_kill_while_mlflow_makes_its_database_leaves_none_that_is_half_made(tmp_path: Path) -> None:
+    spec = study()
+    run = new_run(tmp_path, spec)
+    for seconds in (1.0, 2.0, 3.0, 4.0, 6.0):
+        abandoned(run, seconds)
+    half_made = (run.path.parent / "mlflow.db.new").exists()
+
+    assert track(spec, run, [trial(spec, 0)]) == []
+    assert {found["name"] for found in ask(store_beside(run))} == {"tickets", "lora trial 0"}
+    assert not (run.path.parent / "mlflow.db.new").exists(), half_made

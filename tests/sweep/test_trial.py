@@ -1,5 +1,6 @@
 """One trial from its config to its record, with a real model, trainer and scorer."""
 
+import errno
 import gc
 import json
 from collections.abc import Callable, Iterator
@@ -216,6 +217,9 @@ def test_what_the_user_has_to_mend_is_raised_and_not_recorded(model, prepared, t
         (torch.OutOfMemoryError("CUDA out of memory."), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), "out_of_memory"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out_of_memory"),
+        (RuntimeError("can't start new thread"), "out_of_memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error"),
         (RuntimeError("shapes cannot be multiplied"), "error"),
         (KeyboardInterrupt(), "interrupted"),
         (TrialError("infeasible", "No such layer."), "infeasible"),

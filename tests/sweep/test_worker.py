@@ -13,6 +13,7 @@ import pytest
 from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.config import configure
+from sweep.piped import crash_of
 from sweep.protocol import (
     Crashed,
     Finished,
@@ -147,3 +148,11 @@ def test_the_drivers_side_imports_no_machine_learning_library() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_memory_that_ends_where_no_trial_is_at_work_is_told_from_a_bug() -> None:
+    ended, bug = crash_of(MemoryError("no room")), crash_of(ZeroDivisionError("x"))
+
+    assert (ended.kind, ended.message) == ("out_of_memory", "MemoryError: no room")
+    assert (bug.kind, bug.message) == ("error", "ZeroDivisionError: x")
+    assert "ZeroDivisionError: x" in bug.traceback

@@ -55,7 +55,7 @@ class Bad:
     code: int = INPUT_IS_WRONG
 
 
-EVAL = ("eval", "./model", "--tasks", "lambada_openai")
+EVAL = ("eval", "./model", "--tasks", "general_text")
 REPORT = ("report", "runs/tickets")
 COMPARE = ("compare", "good", "bad")
 STUDIES = (
@@ -107,7 +107,7 @@ STUDIES = (
         data("{train: rows.jsonl, json_schema: " + CIRCLE + "}"),
     ),
     Bad("an override that is none", written(), (*CHECK, "--set", "[[[[")),
-    Bad("an override of 100,000 brackets", written(), (*CHECK, "--set", "seed=" + "[" * 100)),
+    Bad("an override of brackets", written(), (*CHECK, "--set", "seed=" + "[" * 20)),
 )
 DATA = (
     Bad("JSONL: 100,000 brackets", rows("rows.jsonl", ROWS + "[" * DEEP + "\n")),

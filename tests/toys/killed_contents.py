@@ -16,6 +16,8 @@ CLOCK = re.compile(
     r"|environment|path|data_root|^run$|hash|version|created|deadline"
 )
 """Names of what a second run of the same study would have otherwise."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\d(\.\d+)?")
+NUMBER = re.compile(r"\d+(\.\d+)?")
 OF_LANES = frozenset({"final_sha256", "initial_sha256"})
 
 Contents = dict[str, Any]
@@ -58,12 +60,18 @@ def _same(one: object, other: object, tolerance: float) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         is_none = math.isnan(one) and math.isnan(other)
         return is_none or math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(one, str) and isinstance(other, str) and tolerance:
+        # A number that is rounded for a sentence says no more than the number itself, which is compared too.
+        return NUMBER.sub("0", one) == NUMBER.sub("0", other)
     return one == other
 
 
 def _without(value: object, left_out: frozenset[str]) -> Any:
     if isinstance(value, dict):
         return {k: _without(v, left_out) for k, v in value.items() if k not in left_out and not CLOCK.search(str(k))}
+    if isinstance(value, str):
+        # lm-evaluation-harness names its files by the moment.
+        return MOMENT.sub("then", value)
     return [_without(item, left_out) for item in value] if isinstance(value, list | tuple) else value
 
 

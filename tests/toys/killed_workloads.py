@@ -43,6 +43,12 @@ tracking: {mlflow: false}
 """
 
 
+def hear_ctrl_c() -> None:
+    """A shell that starts this in the background has it, and what it starts, ignore what is to be tried."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True)
 class Workload:
     """A study, and how it is run."""
@@ -51,6 +57,7 @@ class Workload:
     study: str
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ("run", "study.yaml")
     tolerance: float = 0.0
     """Relative difference from an uninterrupted run that counts as none."""
 
@@ -80,12 +87,10 @@ class Workload:
             "COLUMNS": "200",
             "KILLED_STUDY": mark,
         }
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            # A shell that starts this in the background has it ignore Ctrl-C, which is what is to be tried.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        hear_ctrl_c()
         with (place / "said").open("ab") as said:
             return subprocess.Popen(
-                [*self.command, "run", "study.yaml"],
+                [*self.command, *self.arguments],
                 cwd=place,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -95,6 +100,13 @@ class Workload:
             )
 
 
+BARE = Workload(
+    "bare",
+    TOY_STUDY,
+    [sys.executable, str(TREE / "tests" / "toys" / "run_toy_study.py")],
+    arguments=("runs/study", "calls", "0.1", "tpe"),
+)
+"""A toy's phases alone, without the command and the report."""
 WORKLOADS = {
     workload.name: workload
     for workload in (

@@ -222,8 +222,8 @@ class Tormentor:
         if killed is not None and killed.victim != "worker":
             number = SIGNALS[killed.signal]
             expected |= {-number} if number == signal.SIGKILL else {130}
-            # Python itself, before a line of ours is read.
-            expected |= {-number} if killed.seconds < 1 else set()
+            # Python itself, before a line of ours is read and after the last.
+            expected |= {-number} if killed.seconds < 1 or killed.phase == "end" else set()
         if code not in expected:
             self.episode.note(phase, "corrupt", f"exit code {code} after {killed}: {text[-600:]}")
         elif BROKEN.search(text):

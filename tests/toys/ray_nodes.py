@@ -23,16 +23,9 @@ PATIENCE = 60.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
-    "RAY_prestart_worker_first_driver": "0",
     # This machine's memory is not the toys' doing.
     "RAY_memory_monitor_refresh_ms": "0",
     "PYTHONWARNINGS": "ignore",
-}
-# Loopback serves one machine; a node that is gone is to be noticed soon.
-SOON = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_threshold": "4",
 }
 STORE_BYTES = 100 * 2**20
 
@@ -73,6 +66,14 @@ class Network:
             _ip(command)
         return space, address
 
+    def processes(self, address: str) -> list[psutil.Process]:
+        """All that run on a node, whoever started them."""
+        found = []
+        for pid in _ip(f"netns pids {self.name}{address.rpartition('.')[2]}").split():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(int(pid)))
+        return found
+
     def cut(self, address: str) -> None:
         """Take a node's cable out."""
         _ip(f"link set {self.name}{address.rpartition('.')[2]}o down")
@@ -89,11 +90,11 @@ def network() -> Iterator[Network]:
         _ip(f"link set {made.name} up")
         yield made
     finally:
-        for space in made.spaces:
+        # A namespace and what is plugged into it go when the last process has left it, which takes its time.
+        plugs = [f"link del {space}o" for space in made.spaces]
+        for command in (*plugs, *(f"netns del {space}" for space in made.spaces), f"link del {made.name}"):
             with contextlib.suppress(subprocess.CalledProcessError):
-                _ip(f"netns del {space}")
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _ip(f"link del {made.name}")
+                _ip(command)
 
 
 @dataclass
@@ -108,39 +109,47 @@ class RayNodes:
 
     def add(self, *, cpus: int = 1, gpus: int = 0, unseen: Path | None = None) -> subprocess.Popen[bytes]:
         """A node that joins; what lies in `unseen` is its own there."""
-        before: list[str] = []
-        where = "127.0.0.1"
-        if self.network is not None:
-            space, where = self.network.add()
-            before = ["ip", "netns", "exec", space]
-        if unseen is not None:
-            # Until it is made, a node's own directory is empty.
-            mount = f'mount -t tmpfs none {unseen} && exec "$@"'
-            before += ["unshare", "-m", "--propagation", "private", "sh", "-c", mount, "node"]
-        started = self._start([*before], [f"--address={self.address}"], where, cpus, gpus)
-        self.addresses[started.pid] = where
-        return started
+        given = [f"--address={self.address}"]
+        if self.network is None:
+            return self._start([], given, "127.0.0.1", cpus, gpus)
+        space, where = self.network.add()
+        # Nodes of one machine would choose the same names for their sockets.
+        mounts = "".join(f"mount -t tmpfs none {path} && " for path in (self.scratch, unseen) if path is not None)
+        before = ["ip", "netns", "exec", space, "unshare", "-m", "--propagation", "private"]
+        return self._start([*before, "sh", "-c", f'{mounts}exec "$@"', "node"], given, where, cpus, gpus)
 
     def _start(self, before: list[str], given: list[str], where: str, cpus: int, gpus: int) -> subprocess.Popen[bytes]:
-        log = (self.scratch / f"node-{len(self.running)}.log").open("wb")
         command = [
             *before, sys.executable, "-m", "ray.scripts.scripts", "start", *given, f"--node-ip-address={where}",
             f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={STORE_BYTES}",
             "--disable-usage-stats", "--block",
         ]  # fmt: skip
         paths = os.pathsep.join(path for path in sys.path if path)
-        environment = {**os.environ, **QUIET, **SOON, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
-        if gpus:
-            del environment["CUDA_VISIBLE_DEVICES"]
-        started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+        environment = {**os.environ, **QUIET, "PYTHONPATH": paths}
+        with (self.scratch / f"node-{len(self.addresses)}.log").open("wb") as log:
+            started = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        self.addresses[started.pid] = where
         self.running.append(started)
+        self._until_started(started, Path(log.name))
         return started
+
+    @staticmethod
+    def _until_started(node: subprocess.Popen[bytes], log: Path) -> None:
+        until = time.monotonic() + PATIENCE
+        while node.poll() is None and time.monotonic() < until:
+            if "Ray runtime started" in log.read_text(errors="replace"):
+                return
+            time.sleep(0.1)
+        raise AssertionError("Ray did not start:\n" + log.read_text(errors="replace"))
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """End all that is of a node at once, as a machine that loses its power."""
-        processes = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+        own = [] if node.poll() is not None else [psutil.Process(node.pid)]
+        processes = [*own, *(child for process in own for child in process.children(recursive=True))]
+        if self.network is not None and self.addresses[node.pid] != self.network.head:
+            processes += self.network.processes(self.addresses[node.pid])
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -157,12 +166,10 @@ def ray_nodes(*, cpus: int = 1, gpus: int = 0, within: Network | None = None) ->
     nodes = RayNodes(f"{where}:{port}", scratch, within)
     try:
         nodes._start([], _head(port, scratch), where, cpus, gpus)
-        _until_listening(where, port, nodes)
         yield nodes
     finally:
         for node in list(reversed(nodes.running)):
-            if node.poll() is None:
-                nodes.kill(node)
+            nodes.kill(node)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -172,21 +179,8 @@ def _head(port: int, scratch: Path) -> list[str]:
         f"--port={port}",
         "--include-dashboard=false",
         f"--temp-dir={scratch}",
-        "--ray-client-server-port=0",
     ]
 
 
-def _until_listening(where: str, port: int, nodes: RayNodes) -> None:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection((where, port), timeout=1):
-            if "Ray runtime started" in (nodes.scratch / "node-0.log").read_text(errors="replace"):
-                return
-        if nodes.running[0].poll() is not None:
-            break
-        time.sleep(0.1)
-    raise AssertionError("Ray did not start:\n" + (nodes.scratch / "node-0.log").read_text(errors="replace"))
-
-
-def _ip(arguments: str) -> None:
-    subprocess.run(["ip", *arguments.split()], check=True, capture_output=True)  # noqa: S607
+def _ip(arguments: str) -> str:
+    return subprocess.run(["ip", *arguments.split()], check=True, capture_output=True, text=True).stdout  # noqa: S607

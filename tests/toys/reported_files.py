@@ -7,8 +7,9 @@ import random
 from typing import Any
 
 from evals.result import EvalResult
+from sweep.files import write_json
 from sweep.record import TrialRecord
-from sweep.store import RunDirectory, write_config, write_json, write_record
+from sweep.store import RunDirectory, write_config, write_record
 
 HOSTILE = "</script><img src=x onerror=alert(1)> | `code` **bold** =1+1\n\u202egnp.exe\x00 ]( {{ 7*7 }}"
 STAMP = "2026-01-02T03-04-05.000000"

@@ -16,9 +16,10 @@ from reported_files import GSM8K_ITEMS, HOSTILE, SAMPLES, put
 from evals.result import EvalResult, Metric
 from evals.spec import ModelSpec, TaskSpec
 from sweep.config import TrialConfig, configure, configure_baseline
+from sweep.files import write_json
 from sweep.record import Failure, Memory, TrainingResult, TrialRecord
 from sweep.spec import BudgetSpec, DataSpec, Dimension, EvaluationSpec, MethodSpec, PeftSpec, StudySpec, TrainingSpec
-from sweep.store import RunDirectory, TrialDirectory, write_json, write_record, write_study
+from sweep.store import RunDirectory, TrialDirectory, write_record, write_study
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ITEMS = {"validation": 40, "test": 60}

@@ -1,6 +1,6 @@
-"""Run a toy study in a process of its own, to be killed: `run_toy_study.py DIRECTORY CALLS SECONDS SAMPLER [ADDRESS]`.
+"""Run a toy study in a process of its own, to be killed: `run_toy_study.py RUN_DIRECTORY CALLS SECONDS SAMPLER`.
 
-With the address of a Ray cluster, such as `ray_nodes` starts, its trials run there.
+With the ADDRESS of a Ray cluster behind these, such as `ray_nodes` starts, its trials run there.
 """
 
 import signal
@@ -10,11 +10,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from toy_runner import ToyRunner, build_toy, toy_study
+from sweep.interrupts import leaving_at_once
 
-from sweep.pool.choice import choose_workers
-from sweep.store import RunDirectory
-from sweep.study.phases import run_study
+if __name__ == "__main__":
+    # A shell that starts this in the background has it ignore Ctrl-C, which is what is to be tried.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with leaving_at_once():
+    from toy_runner import ToyRunner, build_toy, toy_study
+
+    from sweep.pool.choice import choose_workers
+    from sweep.store import RunDirectory
+    from sweep.study.phases import run_study
 
 
 def main(run: str, calls: str, seconds: str, sampler: str, address: str = "") -> None:
@@ -34,6 +41,4 @@ def main(run: str, calls: str, seconds: str, sampler: str, address: str = "") ->
 
 
 if __name__ == "__main__":
-    # A shell that starts this in the background has it ignore Ctrl-C, which is what is to be tried.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])

@@ -14,20 +14,27 @@ from sweep.record import TrialRecord
 from sweep.worker import TrialRunner
 
 MEBIBYTE = 2**20
+M_MMAP_THRESHOLD = -3
+"""glibc's name for the size from which an allocation is the kernel's, who takes it back as soon as it is freed."""
+OFTEN = 32 * MEBIBYTE
+"""What that size has come to in a process that has freed large tensors."""
 
 
 @contextmanager
 def at_most(spare_bytes: int) -> Iterator[None]:
     """Let this process have so much more memory than it holds."""
     gc.collect()
-    # What has been freed and kept for later would count as held.
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    # What has been freed and is kept for later would count as held.
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(M_MMAP_THRESHOLD, 64 * 1024)
+    libc.malloc_trim(0)
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (_held() + spare_bytes, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+        libc.mallopt(M_MMAP_THRESHOLD, OFTEN)
 
 
 class ScarceRunner(TrialRunner):

@@ -20,15 +20,15 @@ CPU = torch.device("cpu")
 SETTINGS = {"num_train_epochs": 1, "effective_batch_size": 8, "learning_rate": 1e-3, "validations": 2}
 
 
-def prepare_sums(model: ModelSpec, root: Path, rows: int = 40) -> PreparedData:
-    """Rows of sums: of 40, 29 to train on, which no batch divides."""
-    made = [{"prompt": f"{number} + 1 =", "completion": f" {number + 1}"} for number in range(rows)]
+def prepare_sums(model: ModelSpec, root: Path, *, repeat: int = 1) -> PreparedData:
+    """Forty sums, 29 of them to train on, which no batch divides; the answer is written so many times."""
+    made = [{"prompt": f"{number} + 1 =", "completion": repeat * f" {number + 1}"} for number in range(40)]
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
     return prepare(
         DataSpec(train="rows.jsonl", validation=0.175, test=0.1),
         load_tokenizer(model, cache=root),
         data_root=root,
-        max_length=64,
+        max_length=1024,
         directory=root / "prepared",
         seed=0,
     )
@@ -52,7 +52,7 @@ def describe(model: ModelSpec, kind: str, processes: int, **training: object) ->
         data=DataSpec(train="rows.jsonl"),
         data_root="somewhere",
         method_spec=method,
-        max_length=64,
+        max_length=1024,
         split="validation",
         tasks=(TaskSpec(task="own", generate=False),),
         scoring=ScoringSpec(batch_size=4),

@@ -32,7 +32,7 @@ class ToyCluster:
     def nodes(self) -> Mapping[str, Node]:
         return dict(self.there)
 
-    def open(self, node: Node, setting: Setting, *, on_gpu: bool) -> object:  # noqa: ARG002 - as a cluster has it
+    def open(self, node: Node, setting: Setting, *, gpus: int) -> object:  # noqa: ARG002 - as a cluster has it
         self.seats.append((node.identifier, Seat(setting, Shelf(self.run, []))))
         return self.seats[-1]
 

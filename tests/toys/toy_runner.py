@@ -37,7 +37,7 @@ from sweep.spec import (
 )
 
 RATE = "training.learning_rate"
-LEAKED: list[bytes] = []
+LEAKED: list[bytes | bytearray] = []
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class ToyRunner:
     """Learning rate from which a trial runs out of memory."""
     most_rows: int | None = None
     """Rows of a micro-batch that fit; with more a trial runs out of memory. At 0 none fits, recomputed or not."""
+    eats: bool = False
+    """Whether such a trial takes memory until it is ended, rather than say so."""
     dies: tuple[str, ...] = ()
     """Trials, as `method/number`, whose worker is killed in their middle."""
     dies_of: signal.Signals = signal.SIGKILL
@@ -130,6 +132,8 @@ class ToyRunner:
             rows = eased(config.method_spec, request.easing).training.micro_batch_size
             with self.calls.with_name("rows").open("a") as stream:
                 stream.write(f"{config.phase} {name} {rows}\n")
+            while self.eats and rows > self.most_rows:
+                LEAKED.append(bytearray(b"x") * 2**20)
             if rows > self.most_rows:
                 return record(config, state="FAIL", kind="out_of_memory")
         if name in self.interrupted:

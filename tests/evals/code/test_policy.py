@@ -82,3 +82,14 @@ def test_an_earlier_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None
         pass
 
     assert os.environ[SWITCH] == "0"
+
+
+def test_a_metric_that_is_code_from_the_hub_is_not_run_unread(tmp_path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.py").write_text("raise ZeroDivisionError('it ran')\n")
+
+    with code_execution(ScoringSpec()):
+        with pytest.raises(TaskError, match=r"'exact_match' is code from the Hub, which is not run unread"):
+            evaluate.load("exact_match")
+        with pytest.raises(ZeroDivisionError, match="it ran"):
+            evaluate.load(str(tmp_path / "own"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from evals.models.scored import load_lm
 from evals.spec import ModelSpec
 from sweep.plan.inspect import inspect_model
 
+# This calls PEFT itself, which reads this attribute by the name that transformers renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -42,7 +45,8 @@ def pickled(tiny_model, tmp_path) -> Path:
 def coded(tiny_model, tmp_path) -> Path:
     """The tiny model, but that its configuration, tokenizer and model are classes of its own."""
     directory = shutil.copytree(tiny_model, tmp_path / "coded")
-    (directory / "own.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\nclass Own: ...\n")
+    touch = f"from pathlib import Path\nPath({str(tmp_path / 'sprung')!r}).touch()\nclass Own: ...\n"
+    (directory / "own.py").write_text(touch)
     for name, classes in {
         "config.json": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"},
         "tokenizer_config.json": {"AutoTokenizer": ["own.Own", "own.Own"]},
@@ -95,7 +99,7 @@ def test_code_of_a_models_own_does_not_run_unless_it_is_asked_for(coded, tmp_pat
         lambda: load_model(spec(coded), cache=tmp_path, device=CPU),
         lambda: inspect_model(spec(coded), cache=tmp_path),
     ):
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError, match=r"code of its own, which is not run unread|custom code"):
             read()
 
     assert not (tmp_path / "sprung").exists()
@@ -129,3 +133,14 @@ def test_code_that_is_asked_for_at_a_commit_runs(coded, tmp_path, monkeypatch) -
 def test_attention_from_the_hub_is_no_back_end(name) -> None:
     with pytest.raises(ValueError, match="attn_implementation"):
         ModelSpec(model_name_or_path="m", attn_implementation=name)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", bytes(range(256)) * 16, struct.pack("<Q", 2**63 - 1) + b"{}", struct.pack("<Q", 2) + b"[]"]
+)
+def test_damaged_weights_are_answered_in_a_line(tiny_model, tmp_path, content) -> None:
+    directory = shutil.copytree(tiny_model, tmp_path / "damaged")
+    (directory / "model.safetensors").write_bytes(content)
+
+    with pytest.raises(ModelError, match=r"damaged: cannot be loaded: \S[^\n]*$"):
+        load_model(spec(directory), cache=tmp_path, device=CPU)

@@ -1,9 +1,14 @@
 import json
+import time
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from sweep.data import load
 from sweep.data.load import file_sha256, read_file
 from sweep.errors import DataError
 
@@ -92,3 +97,59 @@ def test_a_directory_cannot_be_read(tmp_path: Path) -> None:
         read_file(tmp_path / "d.jsonl", name="d")
     with pytest.raises(DataError, match="cannot be read"):
         file_sha256(tmp_path / "d.jsonl", name="d")
+
+
+def test_rows_are_bounded(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(load, "MAX_ROWS", 10)
+    for name, row, content in (
+        ("rows.jsonl", '{"a": 1}\n', '{"a": 1}\n' * 11),
+        ("rows.json", '{"a": 1}, ', json.dumps([{"a": 1}] * 11)),
+        ("rows.csv", "1\n", "a\n" + "1\n" * 11),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match="more than 10 rows, which are all held in memory"):
+            read_file(tmp_path / name, name=name)
+        (tmp_path / name).write_text(content.replace(row, "", 1))
+        assert len(read_file(tmp_path / name, name=name).rows) == 10
+
+
+def test_a_file_is_bounded(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(load, "MAX_FILE_BYTES", 2**20)
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 2**17)
+
+    with pytest.raises(DataError, match="more than 1 MiB"):
+        read_file(tmp_path / "rows.jsonl", name="rows.jsonl")
+
+
+def test_parquet_is_bounded_by_what_it_unpacks_to(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(load, "MAX_FILE_BYTES", 2**24)
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), pa.array(["a" * 2**20]))
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table({"text": texts}), path, compression="zstd")
+    assert path.stat().st_size < 2**20
+
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than 16 MiB"):
+        read_file(path, name="rows.parquet")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**25
+
+
+def test_a_header_of_many_columns_is_refused_at_once(tmp_path) -> None:
+    (tmp_path / "rows.csv").write_text("a," * 500_000 + "a\n1\n")
+
+    began = time.monotonic()
+    with pytest.raises(DataError, match="500,001 columns"):
+        read_file(tmp_path / "rows.csv", name="rows.csv")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("depth", [200, 900, 5_000, 1_000_000])
+def test_a_row_that_is_a_pit_is_a_bad_row(tmp_path, depth) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a": ' + "[" * depth + "]" * depth + "}\n")
+
+    read = read_file(tmp_path / "rows.jsonl", name="rows.jsonl")
+
+    assert [row.number for row in read.rows] == [1]
+    assert [str(row) for row in read.bad] == ["rows.jsonl:2: not JSON that can be read: nested too deeply"]

@@ -3,8 +3,10 @@ from pathlib import Path
 import datasets
 import pytest
 
+from sweep import cli
 from sweep.data.check import check_files
 from sweep.data.source import FileSource, HubSource, find_sources
+from sweep.errors import DataError
 from sweep.spec import DataSpec
 
 
@@ -97,3 +99,31 @@ def test_a_held_out_file_may_stand_beside_a_hub_set(tmp_path: Path) -> None:
         "validation": HubSource("org/set", None, None, "dev"),
         "test": FileSource("mine.csv", tmp_path / "mine.csv"),
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["../rows.jsonl", "/etc/rows.jsonl", "out/rows.jsonl", "rows\0.jsonl", "a/../../rows.jsonl"]
+)
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_file_outside_the_studys_directory_is_not_read(tmp_path, name, split) -> None:
+    root = tmp_path / "study"
+    root.mkdir()
+    for place in (root, tmp_path):
+        (place / "rows.jsonl").write_text('{"text": "a"}\n')
+    (root / "out").symlink_to(tmp_path)
+
+    with pytest.raises(DataError, match="lies outside the directory of the study's data"):
+        find_sources(DataSpec.model_validate({"train": "rows.jsonl", split: name}), data_root=root)
+
+
+def test_a_directory_that_is_named_on_the_command_line_is_where_data_lie(tmp_path, capsys) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "big").mkdir()
+    rows = [f'{{"prompt": "{number} + 1 =", "completion": " {number + 1}"}}\n' for number in range(80)]
+    (tmp_path / "big" / "rows.jsonl").write_text("".join(rows))
+    study = tmp_path / "study" / "study.yaml"
+    study.write_text("name: s\nmodel: {model_name_or_path: a/b}\ndata: {train: rows.jsonl}\nmethods: [lora]\n")
+
+    assert cli.main(["check", str(study)]) == 2
+    assert "no file 'rows.jsonl'" in capsys.readouterr().err
+    assert cli.main(["check", str(study), "--data", str(tmp_path / "big")]) == 0

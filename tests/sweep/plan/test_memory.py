@@ -100,9 +100,12 @@ def test_a_part_of_weights_gradients_and_moments_but_all_activations_are_in_each
 
 
 def test_processes_of_one_cpu_share_its_memory() -> None:
-    divided = LORA.model_copy(update={"training": TRAINING.model_copy(update={"num_processes": 2})})
-    whole, parts = (estimate(MODEL, method, LLAMA_8B, ROWS, "cpu") for method in (LORA, divided))
+    pair = {"training": TRAINING.model_copy(update={"num_processes": 2})}
+    for method, readers in ((LORA, 1), (QLORA, 2)):
+        whole = estimate(MODEL, method, LLAMA_70B, ROWS, "cpu")
+        parts = estimate(MODEL, method.model_copy(update=pair), LLAMA_70B, ROWS, "cpu")
 
-    assert parts.parts["weights"].expected == pytest.approx(whole.parts["weights"].expected)
-    # Each loads the whole base model before it keeps a part of it.
-    assert parts.peak.expected > 2 * whole.parts["weights"].expected
+        assert parts.parts["weights"].expected == pytest.approx(whole.parts["weights"].expected)
+        assert parts.parts["overhead"].expected == 2 * whole.parts["overhead"].expected
+        # In 4 bits each process reads the whole base model before it keeps a part of it.
+        assert parts.peak.expected > readers * whole.parts["weights"].expected

@@ -1,7 +1,11 @@
-"""What every pool does, wherever its workers are: one suite, run over local processes and over a Ray cluster."""
+"""What every pool does, wherever its workers are: one suite, run over local processes and over a Ray cluster.
+
+What is told to Ray, and to a person where it cannot be joined, stands here too: one cluster serves all of this file.
+"""
 
 import functools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.config import configure
+from sweep.errors import MachineError
 from sweep.pool.cluster import ClusterPool
 from sweep.pool.local import LocalPool
 from sweep.pool.ray import RayCluster
@@ -37,16 +42,20 @@ if TYPE_CHECKING:
     from ray_nodes import RayNodes
 
 PATIENCE = 60.0
+HANDLER = signal.getsignal(signal.SIGTERM)
 OpenPool = Callable[..., Pool]
 
 
 @pytest.fixture(scope="module")
-def nodes() -> "Iterator[RayNodes]":
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[RayNodes]":
     pytest.importorskip("ray", reason="the extra finetune-sweep[ray] is not installed")
     from ray_nodes import ray_nodes
 
     with ray_nodes(cpus=1) as started:
+        # Whoever joins later shares this connection; joining takes seconds.
+        cluster = RayCluster(started.address, run=tmp_path_factory.mktemp("joined"), inputs=())
         yield started
+        cluster.close()
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -94,6 +103,22 @@ def until_answered(pool: Pool, job: int, *, prune: bool = False) -> list[Message
             elif not isinstance(report.message, Progressed):
                 return heard
     raise AssertionError(f"no answer; heard {heard}")
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("127.0.0.1:9", "--address 127.0.0.1:9: no Ray cluster answers there"),
+        ("head", "--address head: no Ray cluster answers there (an address is HOST:PORT, or auto)."),
+        ("ray://head:10001", "--address ray://head:10001: a client's address."),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_one_clear_line(tmp_path: Path, address: str, complaint: str) -> None:
+    with pytest.raises(MachineError) as raised:
+        RayCluster(address, run=tmp_path, inputs=())
+
+    assert str(raised.value).startswith(complaint)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_worker_runs_its_jobs_one_after_another_and_is_kept(
@@ -206,3 +231,13 @@ def test_closing_ends_workers_whatever_they_do(
     assert time.monotonic() - began < 10
     assert not psutil.pid_exists(pid)
     assert not list(tmp_path.glob(".shared-*"))
+
+
+@pytest.mark.usefixtures("nodes")
+def test_the_cluster_is_not_told_of_the_command_line_and_signals_stay_ours() -> None:
+    import ray
+
+    jobs = ray._private.worker.global_worker.gcs_client.get_all_job_info()
+
+    assert {job.entrypoint for job in jobs.values()} == {"sweep run"}
+    assert signal.getsignal(signal.SIGTERM) is HANDLER

@@ -69,6 +69,7 @@ def test_a_trial_goes_out_as_it_is_and_comes_back_as_it_became(
     monkeypatch.setattr(shelf, "PIECE_BYTES", 4)
     (driver / "run" / "trial" / "training-state.safetensors").write_bytes(b"0123456789")
     (driver / "run" / "trial" / "steps.jsonl").write_text("old")
+    (driver / "run" / "trial" / ".checkpoint.a.half").write_text("a node was lost")
     (node / "run" / "trial").mkdir(parents=True)
     (node / "run" / "trial" / "left behind").write_text("by an earlier study")
     carrier = Carrier(link)
@@ -103,12 +104,12 @@ def test_a_file_has_its_name_only_once_it_is_whole(driver: Path) -> None:
 
     there.write(state, "a", 0, b"ne")
     assert state.read_bytes() == b"old"
-    assert state not in [entry.path for entry in there.under(driver / "run") if entry.path != state]
+    assert [entry.path.name for entry in there.under(driver / "run")] == ["config.yaml", state.name]
     there.write(state, "a", 2, b"w")
     there.finish(state, "a")
 
     assert state.read_bytes() == b"new"
-    assert [path.name for path in state.parent.iterdir()] == ["config.yaml", "training-state.safetensors"]
+    assert sorted(path.name for path in state.parent.iterdir()) == ["config.yaml", state.name]
 
 
 def test_a_state_is_brought_again_only_when_it_is_new(driver: Path, node: Path, link: Elsewhere) -> None:
@@ -139,6 +140,23 @@ def test_input_files_are_brought_where_they_are_missing_and_refused_where_they_a
     (node / "rows.jsonl").write_text("longer\n")
     with pytest.raises(MachineError, match="another size"):
         Carrier(link).fetch_inputs()
+
+
+def test_a_directory_that_was_not_made_for_copies_is_never_removed(node: Path, link: Elsewhere) -> None:
+    carrier = Carrier(link)
+    (node / "run").mkdir()
+    (node / "run" / "study.yaml").write_text("somebody's")
+
+    with pytest.raises(MachineError, match="Share it, or remove it here"):
+        carrier.settle_in(node / "run")
+    carrier.move_out(node / "run")
+    assert (node / "run" / "study.yaml").exists()
+
+    carrier.settle_in(node / "copy")
+    (node / "copy" / "file").write_text("sent")
+    carrier.settle_in(node / "copy")
+    carrier.move_out(node / "copy")
+    assert not (node / "copy").exists()
 
 
 def test_nothing_outside_the_run_directory_is_given_or_taken(driver: Path, tmp_path: Path) -> None:

@@ -59,5 +59,22 @@ def test_two_processes_train_what_one_does(model, prepared, tmp_path, kind) -> N
     assert {file.name for file in (tmp_path / "two" / "checkpoint").iterdir()} == {
         file.name for file in (tmp_path / "one" / "checkpoint").iterdir()
     }
+    assert together.memory.host_bytes > alone.memory.host_bytes
     assert {progress.phase for progress in seen} == {"load", "train", "validate", "score"}
     assert members() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "qlora", "full"])
+def test_in_bfloat16_they_compute_under_autocast_as_one_does(tiny_model, tmp_path, kind) -> None:
+    """With checkpointed activations, and several forward passes to a step."""
+    model = ModelSpec(model_name_or_path=str(tiny_model), dtype="bfloat16")
+    prepared = prepare_sums(model, tmp_path)
+    settings = {"gradient_checkpointing": True, "per_device_train_batch_size": 2}
+    run(describe(model, kind, 1, **settings), prepared, tmp_path / "one")
+
+    together = run(describe(model, kind, 2, **settings), prepared, tmp_path / "two")
+
+    assert (together.state, together.failure) == ("COMPLETE", None)
+    # bfloat16 has eight bits of precision, so that the order of sums shows.
+    refuse_to_differ(tmp_path / "one", tmp_path / "two", loss=2e-3, weight=5e-2)

@@ -84,7 +84,9 @@ def fill(place: Path) -> None:
             stream.write(b"x" * 4096)
 
 
-@pytest.mark.parametrize("at", ["baseline None/0", "search full/0", "confirm lora/1"])
+@pytest.mark.parametrize(
+    "at", ["search full/0", *(pytest.param(at, marks=pytest.mark.slow) for at in ("baseline None/0", "confirm lora/1"))]
+)
 def test_a_disk_that_is_full_stops_the_study_in_one_line_and_costs_no_trial(tmpfs: Path, at: str) -> None:
     lab = Lab(tmpfs)
 
@@ -151,7 +153,9 @@ def test_a_trial_whose_worker_found_the_disk_full_is_run_again_and_has_not_faile
     goes_on(lab, kept, again={"search lora/1"})
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("garbage", "empty"))]
+)
 def test_a_damaged_record_is_refused_by_name_and_once_removed_its_trial_alone_runs_again(lab: Lab, damage: str) -> None:
     lab.start(SPEC)
     path = lab.run.search_trial("lora", 0).record
@@ -168,7 +172,9 @@ def test_a_damaged_record_is_refused_by_name_and_once_removed_its_trial_alone_ru
     goes_on(lab, records(lab), again={"search lora/0"})
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "header"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("garbage", "header"))]
+)
 def test_a_damaged_database_is_set_aside_and_built_anew_from_the_records(lab: Lab, damage: str) -> None:
     start_again = lab.run.optuna_db
     lab.start(random_study(budget={"trials_per_method": 1, "confirm_seeds": 1}))

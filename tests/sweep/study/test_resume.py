@@ -152,3 +152,26 @@ def test_a_driver_that_is_told_to_stop_ends_its_worker_and_writes_no_record_of_i
     process.communicate()
     assert not psutil.pid_exists(pid)
     assert not lab.run.baseline.record.exists()
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_worker_that_will_not_end(lab: Lab, driver: Start) -> None:
+    process = driver(seconds=30)
+    wait_for(lambda: len(lab.calls) >= 1)
+    worker = psutil.Process(worker_pid(lab))
+    worker.suspend()
+
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    waited = process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+
+    code = process.wait(30)
+    took = time.monotonic() - began
+    # What it inherited keeps the driver's output open.
+    worker.kill()
+    process.communicate()
+
+    assert waited, "the first waits for what may be saved"
+    assert code == 130
+    assert took < 3

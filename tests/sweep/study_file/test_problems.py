@@ -55,7 +55,7 @@ YAML_ITSELF = [
     Wrong("two documents", HEAD + "---\nname: y\n", 5, "a second document begins"),
     Wrong("control character", "name: x\nseed: \x07\n", 2, "a control character"),
     Wrong("deep nesting", "name: " + "[" * 1000, None, "nested too deeply"),
-    Wrong("alias within itself", "name: &a [*a]\n", None, "nested too deeply"),
+    Wrong("alias within itself", "name: &a [*a]\n", 1, "nested too deeply"),
     after_head("duplicate key", "seed: 1\nname: x\n", 6, "duplicate key 'name'; it already stands on line 1."),
     after_head("tag", "seed: !!python/object:os.system 1\n", 5, "tag !!python/object:os.system is not allowed"),
     after_head("key that is a list", "? [a, b]\n: 1\n", 5, "a key must be plain text."),
@@ -198,19 +198,19 @@ METHODS = [
     after_head(
         "uneven parts of a batch",
         "training:\n  num_processes: 3\n",
-        7,
+        6,
         "effective_batch_size 16 is no multiple of num_processes 3",
     ),
     after_head(
         "uneven batch of each process",
         "training:\n  num_processes: 2\n  per_device_train_batch_size: 3\n",
-        8,
+        5,
         "effective_batch_size 16 is no multiple of per_device_train_batch_size 3 in each of 2 processes",
     ),
     after_head(
         "optimizer of whole weights",
         "training:\n  num_processes: 2\n  optim: adamw_8bit\n",
-        7,
+        6,
         "optim 'adamw_8bit' cannot step weights that are divided among 2 processes",
     ),
     after_head(

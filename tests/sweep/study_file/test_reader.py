@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 
 import studies
 from sweep.errors import StudyFileError
+from sweep.files import write_yaml
 from sweep.spec import Dimension, QuantizationSpec, StudySpec
-from sweep.store import RunDirectory, write_study, write_yaml
+from sweep.store import RunDirectory, write_study
 from sweep.study_file import reader
 from sweep.study_file.method_rules import _SCHEDULE_ARGUMENTS, OPTIMIZERS
 
