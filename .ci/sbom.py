@@ -36,6 +36,7 @@ ALLOWED = PERMISSIVE | BY_NAME | {PROPRIETARY}
 SPELLED: dict[str, str] = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0 License": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
     "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.0-or-later",

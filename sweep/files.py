@@ -37,17 +37,23 @@ def read_yaml(path: Path) -> object:
     bad = f"{path}: damaged, or not a file that this version wrote"
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
-            raise RunDirectoryError(f"{bad}: larger than {MAX_YAML_BYTES // 2**20} MiB.")
+            raise RunDirectoryError(f"{bad} (larger than {MAX_YAML_BYTES // 2**20} MiB).")
         parsed = parse(path.read_text("utf-8"), path, max_values=MAX_VALUES)
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise RunDirectoryError(f"{bad}: it is not UTF-8 text.") from error
+        raise RunDirectoryError(f"{bad} (it is not UTF-8 text).") from error
     except StudyFileError as error:
-        raise RunDirectoryError(f"{bad}: {error}") from error
+        raise RunDirectoryError(f"{bad} ({_without(path, str(error))}).") from error
     if parsed.problems:
-        raise RunDirectoryError(f"{bad}: {parsed.problems[0]}")
+        raise RunDirectoryError(f"{bad} ({_without(path, str(parsed.problems[0]))}).")
     return parsed.value
+
+
+def _without(path: Path, complaint: str) -> str:
+    """A complaint about a file that has been named already; it begins with the line, where there is one."""
+    rest = complaint.removeprefix(f"{path}:").strip().removesuffix(".")
+    return f"line {rest}" if rest[:1].isdigit() else rest
 
 
 def unreadable(path: Path, what: str, error: ValueError, remedy: str = "") -> RunDirectoryError:

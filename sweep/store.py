@@ -230,7 +230,7 @@ def read_eased(path: Path) -> Eased:
         return Eased.model_validate_json(path.read_bytes())
     except ValueError as error:
         remedy = " Without the file, the study finds out again how much memory there is."
-        raise unreadable(path, "what is written where memory ran out", error, remedy) from error
+        raise unreadable(path, "an easing", error, remedy) from error
 
 
 def write_eased(directory: TrialDirectory, eased: Eased) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep import cli
+from sweep.options import console
 
 ROWS = 80
 STUDY = """\
@@ -30,7 +31,8 @@ def study(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     rows = [{"prompt": f"say {n % 7} {n}", "completion": json.dumps({"digit": n % 7})} for n in range(ROWS)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     (tmp_path / "toy.yaml").write_text(STUDY.format(model=tiny_model))
-    monkeypatch.setenv("COLUMNS", "220")
+    # A terminal that an earlier test was started in may be remembered.
+    monkeypatch.setattr(console, "_width", 220)
     return tmp_path / "toy.yaml"
 
 

@@ -219,11 +219,11 @@ def test_what_the_user_has_to_mend_is_raised_and_not_recorded(model, prepared, t
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out_of_memory"),
         (RuntimeError("can't start new thread"), "out_of_memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_memory"),
-        (OSError(errno.ENOSPC, "No space left on device"), "error"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
         (RuntimeError("shapes cannot be multiplied"), "error"),
         (KeyboardInterrupt(), "interrupted"),
         (TrialError("infeasible", "No such layer."), "infeasible"),
-        (OSError("No space left on device"), "error"),
+        (OSError("No space left on device"), "disk"),
     ],
 )
 def test_what_an_error_means_for_a_trial(error, kind) -> None:

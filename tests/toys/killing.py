@@ -21,6 +21,8 @@ from sweep.store import RunDirectory
 
 ORPHAN_SECONDS = 30.0
 """After which nothing of a run may live whose driver was killed."""
+TRACKER_SECONDS = 5.0
+"""In which Python's own tracker of shared resources notices that those it served have ended."""
 STOP_SECONDS = 10.0
 """In which a driver that is told to stop has saved and ended."""
 LIMIT_SECONDS = 400.0
@@ -246,8 +248,12 @@ class Tormentor:
         while self._left:
             self._watch_orphans()
             time.sleep(0.1)
+        # A worker of a driver that ended by itself is given no time at all.
         for one in _marked(self._mark):
-            # A worker of a driver that ended by itself is given no time at all.
+            if "resource_tracker" in _name(one):
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    one.wait(TRACKER_SECONDS)
+                    continue
             self.episode.note("end", "orphans", _name(one))
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from safetensors.torch import save_file
 
 from evals.errors import ModelError
 from evals.harness import score
@@ -112,6 +113,7 @@ def test_an_engine_is_told_of_the_adapters_rank_and_of_4_bits(engines, model, ad
 @pytest.mark.usefixtures("engines")
 def test_a_rank_beyond_vllms_largest_is_refused(model, tmp_path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"r": 16, "rank_pattern": {"q_proj": 1024}}')
+    save_file({"a": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
 
     with pytest.raises(ModelError, match="rank 1024 is above 512, the most that vLLM takes"):
         load_lm(model, cache=tmp_path, device=CPU, batch_size=2, adapter=tmp_path, backend="vllm")

@@ -118,7 +118,7 @@ def test_what_was_found_out_and_cannot_be_read_is_named(lab: Lab) -> None:
     lab.start(random_study(search_space=ONE_RANK, budget=SEARCH_ONLY), most_rows=2)
     (lab.run.search_trial("lora", 0).easing).write_text('{"config": 1}')
 
-    with pytest.raises(RunDirectoryError, match=r"0000/easing\.json: not what this version writes"):
+    with pytest.raises(RunDirectoryError, match=r"0000/easing\.json: damaged, or not an easing"):
         lab.start(random_study(search_space=ONE_RANK, budget={**SEARCH_ONLY, "trials_per_method": 3}), most_rows=2)
 
 
