@@ -18,8 +18,8 @@ CLOCK = re.compile(
 """Names of what a second run of the same study would have otherwise."""
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\d(\.\d+)?")
 NUMBER = re.compile(r"\d+(\.\d+)?")
-OF_LANES = frozenset({"final_sha256", "initial_sha256", "nondeterminism"})
-"""What a trial has otherwise that was started again by itself, after its worker died among others."""
+OF_LANES = frozenset({"final_sha256", "initial_sha256", "nondeterminism", "optim", "positions"})
+"""What a trial has otherwise that was started again by itself, after its worker died among others: how it was read."""
 
 Contents = dict[str, Any]
 

@@ -89,7 +89,8 @@ def phase_of(run: RunDirectory) -> str:
         return "baseline"
     if (run.report / "index.html").exists():
         return "end"
-    confirming = list((run.path / "confirm").rglob("config.yaml"))
+    confirm = run.path / "confirm"
+    confirming = [*confirm.glob("*/config.yaml"), *confirm.glob("*/*/config.yaml")]
     if not confirming:
         return "search"
     ended = all(path.with_name("record.json").exists() for path in confirming)
@@ -101,7 +102,9 @@ def marks(run: RunDirectory) -> int:
     place = run.path
     names = ("study.yaml", "environment.json", "optuna.db", "data", "report", "report/report.json", "tracking/lock")
     wholes = sum((place / name).exists() for name in names) + (place.parent / "mlflow.db").exists()
-    return wholes + sum(1 for name in ("config.yaml", "record.json", "training-state*") for _ in place.rglob(name))
+    # Directories vanish while they are looked at, which `rglob` takes amiss.
+    names = [name for _, _, files in os.walk(place) for name in files]
+    return wholes + sum(name in {"config.yaml", "record.json"} or name.startswith("training-state") for name in names)
 
 
 def run_through(workload: Workload, place: Path, model: Path) -> Reference:
