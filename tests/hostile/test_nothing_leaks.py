@@ -4,6 +4,7 @@ Real driver, workers, MLflow store and report; only the trials are toys, one of 
 every secret of the environment.
 """
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -45,20 +46,26 @@ class Watched:
     def look(self, event: Event) -> None:
         """Note every socket that this process and those below it listen on."""
         self.events.append(event)
-        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-            try:
-                found = process.net_connections("inet")
-            except psutil.Error:
-                continue
-            self.listening |= {(process.pid, one.laddr) for one in found if one.status == psutil.CONN_LISTEN}
-            self.looked += process.pid != os.getpid()
+        self.listening |= ears()
+        self.looked += len(psutil.Process().children(recursive=True))
+
+
+def ears() -> set[tuple[int, object]]:
+    """Sockets that this process and those below it listen on."""
+    found: set[tuple[int, object]] = set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            listening = [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            found |= {(process.pid, one.laddr) for one in listening}
+    return found
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     root = tmp_path_factory.mktemp("watched")
     seen = Watched(root, RunDirectory(root / "runs" / "toy"))
-    ears = {(os.getpid(), one.laddr) for one in psutil.Process().net_connections("inet") if one.status == "LISTEN"}
+    # Other tests' servers may be up.
+    others = ears()
     with pytest.MonkeyPatch.context() as patch:
         for name in SECRETS:
             patch.setenv(name, f"{TAG}/of {name}&+")
@@ -68,7 +75,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
             api.build_report(seen.run)
         finally:
             os.umask(before)
-    seen.listening -= ears
+    seen.listening -= others
     return seen
 
 
