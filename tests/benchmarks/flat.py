@@ -37,13 +37,14 @@ def study(model: Path, options: argparse.Namespace):
     from sweep.spec import StudySpec
 
     own = TaskSpec(task="own", generate=False).model_dump()
+    training = {"max_steps": 4, "effective_batch_size": 4, "max_length": 64, "validations": 1}
     return StudySpec.model_validate(
         {
             "name": "flat",
             "model": ModelSpec(model_name_or_path=str(model), dtype="float32").model_dump(),
             "data": {"train": "rows.jsonl", "validation": 0.2, "test": 0.1},
-            "methods": {"lora": {"kind": "lora", "peft": {"lora_r": 4}}},
-            "training": {"max_steps": 4, "effective_batch_size": 4, "max_length": 64, "validations": 1},
+            "methods": {"lora": {"kind": "lora", "peft": {"lora_r": 4}, "training": training}},
+            "training": training,
             "search_space": {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}},
             "evaluation": {"search": [own], "confirm": [own], "general_text": False, "noise_floor": False},
             "objective": {"minimize": "own/loss"},
