@@ -46,18 +46,23 @@ class Watched:
     def look(self, event: Event) -> None:
         """Note every socket that this process and those below it listen on."""
         self.events.append(event)
-        self.listening |= ears()
-        self.looked += len(psutil.Process().children(recursive=True))
+        found = ears()
+        self.listening |= pairs(found)
+        self.looked += len(found.keys() - {os.getpid()})
 
 
-def ears() -> set[tuple[int, object]]:
-    """Sockets that this process and those below it listen on."""
-    found: set[tuple[int, object]] = set()
+def ears() -> dict[int, set[object]]:
+    """What this process and those below it listen on, of each that could be asked."""
+    found: dict[int, set[object]] = {}
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         with contextlib.suppress(psutil.Error):
-            listening = [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
-            found |= {(process.pid, one.laddr) for one in listening}
+            sockets = process.net_connections("inet")
+            found[process.pid] = {one.laddr for one in sockets if one.status == psutil.CONN_LISTEN}
     return found
+
+
+def pairs(found: dict[int, set[object]]) -> set[tuple[int, object]]:
+    return {(pid, address) for pid, addresses in found.items() for address in addresses}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     root = tmp_path_factory.mktemp("watched")
     seen = Watched(root, RunDirectory(root / "runs" / "toy"))
     # Other tests' servers may be up.
-    others = ears()
+    others = pairs(ears())
     with pytest.MonkeyPatch.context() as patch:
         for name in SECRETS:
             patch.setenv(name, f"{TAG}/of {name}&+")

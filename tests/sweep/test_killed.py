@@ -27,16 +27,16 @@ def test_a_study_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_pat
     reference = run_through(BARE, tmp_path / "whole", tmp_path)
     kills = 0
     # A study that is killed near its end is not killed often.
-    for seed in range(4):
+    for seed in range(12):
         study = Tormentor(BARE, reference, tmp_path / f"killed-{seed}", tmp_path, seed=seed)
         found = study.torment(4 - kills, time.monotonic() + 60)
         kills += len(found.kills)
         assert found.is_clean, "\n".join(found.words)
         assert {what for _, what in found.counts} <= set(COUNTS)
-        if kills >= 4:
+        if kills == 4:
             break
 
-    assert kills >= 1
+    assert kills == 4
 
 
 @pytest.mark.slow

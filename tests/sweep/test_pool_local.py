@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_runner import ToyRunner, build_toy, toy_study
+from asked_pool import toy_trials, until_answered
+from toy_runner import ToyRunner, build_toy
 
-from sweep.config import configure
 from sweep.pool.local import LocalPool
-from sweep.protocol import Died, Finished, Message, Prepared, PrepareData, Progressed, RungReached, RunTrial, Verdict
+from sweep.protocol import Died, Finished, Prepared, RunTrial
 
 PATIENCE = 30.0
 
@@ -32,31 +32,8 @@ def pool(tmp_path: Path) -> Iterator[Callable[..., LocalPool]]:
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Callable[[int], RunTrial]:
-    spec = toy_study()
-
-    def build(number: int) -> RunTrial:
-        config = configure(spec, "lora", {}, phase="search", number=number, seed=0, data_root=tmp_path)
-        data = PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=3)
-        return RunTrial(config, tmp_path / "trial", data)
-
-    return build
-
-
-def until_answered(pool: LocalPool, job: int) -> list[Message]:
-    """All messages of one job, every rung answered with: go on."""
-    heard: list[Message] = []
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for report in pool.wait(1.0):
-            if report.job != job:
-                continue
-            heard.append(report.message)
-            if isinstance(report.message, RungReached):
-                pool.reply(job, Verdict(prune=False))
-            elif not isinstance(report.message, Progressed):
-                return heard
-    raise AssertionError(f"no answer; heard {heard}")
+def trial(tmp_path: Path) -> Callable[..., RunTrial]:
+    return toy_trials(tmp_path)
 
 
 def test_one_worker_runs_its_jobs_one_after_another(

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import psutil
 from killed_contents import Contents, contents, differences, running
+from killed_progress import marks, phase_of
 from killed_workloads import Workload
-
-from sweep.store import RunDirectory
 
 ORPHAN_SECONDS = 30.0
 """After which nothing of a run may live whose driver was killed."""
@@ -79,32 +78,6 @@ class Episode:
     @property
     def is_clean(self) -> bool:
         return not any(self.total(what) for what in COUNTS if what not in {"kills", "resumes"})
-
-
-def phase_of(run: RunDirectory) -> str:
-    """What a study is busy with, by what lies on the disk."""
-    if not run.environment.exists():
-        return "start"
-    if not run.baseline.record.exists():
-        return "baseline"
-    if (run.report / "index.html").exists():
-        return "end"
-    confirm = run.path / "confirm"
-    confirming = [*confirm.glob("*/config.yaml"), *confirm.glob("*/*/config.yaml")]
-    if not confirming:
-        return "search"
-    ended = all(path.with_name("record.json").exists() for path in confirming)
-    return "report" if ended and len(confirming) > 1 else "confirm"
-
-
-def marks(run: RunDirectory) -> int:
-    """Grows as a study gets on: files that are there, and times that a training state was saved."""
-    place = run.path
-    names = ("study.yaml", "environment.json", "optuna.db", "data", "report", "report/report.json", "tracking/lock")
-    wholes = sum((place / name).exists() for name in names) + (place.parent / "mlflow.db").exists()
-    # Directories vanish while they are looked at, which `rglob` takes amiss.
-    names = [name for _, _, files in os.walk(place) for name in files]
-    return wholes + sum(name in {"config.yaml", "record.json"} or name.startswith("training-state") for name in names)
 
 
 def run_through(workload: Workload, place: Path, model: Path) -> Reference:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asked_pool import toy_trials
 from toy_cluster import ToyCluster
 from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.board import read_board
-from sweep.config import configure
 from sweep.errors import ClusterLostError, MachineError
 from sweep.pool import cluster as cluster_module
 from sweep.pool.cluster import ClusterPool
@@ -70,14 +70,7 @@ def pool(cluster: ToyCluster, tmp_path: Path, said: list[str]) -> Iterator[OpenP
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Callable[..., RunTrial]:
-    spec = toy_study()
-
-    def build(number: int, memory_bytes: float | None = None) -> RunTrial:
-        config = configure(spec, "lora", {}, phase="search", number=number, seed=0, data_root=tmp_path)
-        data = PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=3)
-        return RunTrial(config, tmp_path / f"trial-{number}", data, memory_bytes=memory_bytes)
-
-    return build
+    return toy_trials(tmp_path)
 
 
 def listen(pool: ClusterPool, jobs: int) -> dict[int, Message]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from toy_runner import ToyRunner, build_toy, toy_study
+from asked_pool import toy_trials, until_answered
+from toy_runner import ToyRunner, build_toy
 
-from sweep.config import configure
 from sweep.errors import MachineError
 from sweep.pool.cluster import ClusterPool
 from sweep.pool.local import LocalPool
@@ -25,10 +25,8 @@ from sweep.protocol import (
     Crashed,
     Died,
     Finished,
-    Message,
     Pool,
     Prepared,
-    PrepareData,
     Progressed,
     Refused,
     RungReached,
@@ -78,31 +76,8 @@ def pool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenPool]:
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Callable[[int], RunTrial]:
-    spec = toy_study()
-
-    def build(number: int) -> RunTrial:
-        config = configure(spec, "lora", {}, phase="search", number=number, seed=0, data_root=tmp_path)
-        data = PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=3)
-        return RunTrial(config, tmp_path / f"trial-{number}", data)
-
-    return build
-
-
-def until_answered(pool: Pool, job: int, *, prune: bool = False) -> list[Message]:
-    """All messages of one job, every rung answered."""
-    heard: list[Message] = []
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for report in pool.wait(1.0):
-            if report.job != job:
-                continue
-            heard.append(report.message)
-            if isinstance(report.message, RungReached):
-                pool.reply(job, Verdict(prune=prune))
-            elif not isinstance(report.message, Progressed):
-                return heard
-    raise AssertionError(f"no answer; heard {heard}")
+def trial(tmp_path: Path) -> Callable[..., RunTrial]:
+    return toy_trials(tmp_path)
 
 
 @pytest.mark.parametrize(

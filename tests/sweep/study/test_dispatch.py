@@ -6,68 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from told_pool import ToldPool, told_dispatcher
 from toy_runner import record, toy_study
 
-from sweep.config import TrialConfig, configure
+from sweep.config import configure
 from sweep.errors import StorageLostError
 from sweep.events import Event, Notice, TrialProgress
 from sweep.progress import Progress
-from sweep.protocol import Died, Finished, Message, PrepareData, Progressed, Report, RunTogether, RunTrial
+from sweep.protocol import Died, Finished, Message, Progressed, Report, RunTogether, RunTrial
 from sweep.record import TrialRecord
 from sweep.store import RunDirectory, TrialDirectory
-from sweep.study.dispatch import Dispatcher
 from sweep.study.sources import ListSource
-
-
-class DyingPool:
-    """One worker, which ends in the middle of trials that it runs together and finishes what it runs alone."""
-
-    def __init__(self, death: Died) -> None:
-        self._death = death
-        self._reports: deque[Report] = deque()
-        self._jobs = 0
-        self.requests: list[RunTrial | RunTogether] = []
-
-    @property
-    def has_room(self) -> bool:
-        return not self._reports
-
-    def submit(self, request: RunTrial, *, deadline_seconds: float | None = None) -> int:
-        del deadline_seconds
-        return self._answer(request, [Finished(record(request.config, value=1.0))])[0]
-
-    def submit_together(self, request: RunTogether, *, deadline_seconds: float | None = None) -> Sequence[int]:
-        del deadline_seconds
-        return self._answer(request, [self._death] * len(request.trials))
-
-    def wait(self, timeout_seconds: float) -> list[Report]:
-        del timeout_seconds
-        return [self._reports.popleft()] if self._reports else []
-
-    def _answer(self, request: RunTrial | RunTogether, messages: list[Message]) -> list[int]:
-        self.requests.append(request)
-        jobs = list(range(self._jobs, self._jobs + len(messages)))
-        self._jobs += len(messages)
-        self._reports.extend(Report(job, message) for job, message in zip(jobs, messages, strict=True))
-        return jobs
-
-
-def build_dispatcher(pool: object, run: RunDirectory, seats: int) -> Dispatcher:
-    spec = toy_study()
-
-    def data_for(_: TrialConfig) -> PrepareData:
-        return PrepareData(spec.model, spec.data, run.path, 64, run.path / "data", seed=0)
-
-    return Dispatcher(pool, run, data_for=data_for, tracker=None, on_event=lambda _: None, seats=lambda _: seats)
 
 
 @pytest.mark.parametrize("kind", ["worker_died", "deadline"])
 def test_whatever_ends_a_worker_costs_none_of_the_trials_that_it_ran_together(tmp_path: Path, kind: str) -> None:
     spec = toy_study()
-    pool, run = DyingPool(Died(kind, "It ended.")), RunDirectory(tmp_path)
+    pool, run = ToldPool([Died(kind, "It ended.")]), RunDirectory(tmp_path)
     configs = [configure(spec, "lora", {}, phase="confirm", number=n, seed=n, data_root=tmp_path) for n in (1, 2, 3)]
 
-    dispatcher = build_dispatcher(pool, run, seats=3)
+    dispatcher = told_dispatcher(pool, run, seats=3)
     dispatcher.run(ListSource(configs, spec.objective, needs_objective=False, key=lambda _: "shared"))
 
     assert [isinstance(request, RunTogether) for request in pool.requests] == [True, False, False, False]
@@ -118,12 +76,7 @@ def dispatched(tmp_path: Path, pool: KilledPool) -> tuple[TrialRecord, TrialDire
     spec, run, events = toy_study(), RunDirectory(tmp_path), []
     config = configure(spec, "lora", {}, phase="confirm", number=1, seed=1, data_root=tmp_path)
 
-    def data_for(_: TrialConfig) -> PrepareData:
-        return PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=0)
-
-    dispatcher = Dispatcher(
-        pool, run, data_for=data_for, tracker=None, on_event=events.append, seats=lambda _: 1, save_seconds=30.0
-    )
+    dispatcher = told_dispatcher(pool, run, on_event=events.append, save_seconds=30.0)
     dispatcher.run(ListSource([config], spec.objective, needs_objective=False, key=lambda _: None))
     (found,) = run.confirm_records("lora")
     return found, run.directory_of(config), events
@@ -217,7 +170,7 @@ def test_trials_that_ended_while_a_storage_was_away_are_on_disk_before_the_study
     source = ForgetfulSource(configs, spec.objective, needs_objective=True)
 
     with pytest.raises(StorageLostError):
-        build_dispatcher(ManyWorkers(), run, seats=1).run(source)
+        told_dispatcher(ManyWorkers(), run, seats=1).run(source)
 
     assert [(found.config.number, found.objective) for found in run.search_records("lora")] == [
         (0, 1.0),

@@ -3,25 +3,24 @@
 import subprocess
 import sys
 import uuid
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from lab import Lab, random_study
 from shapes import llama_shape
+from told_pool import ToldPool, told_dispatcher
 from toy_runner import record, toy_study
 
-from sweep.config import TrialConfig, configure
+from sweep.config import configure
 from sweep.easing import Easing
 from sweep.errors import RunDirectoryError
 from sweep.events import Event, Notice
 from sweep.progress import Progress
-from sweep.protocol import Crashed, Died, Finished, Message, PrepareData, Progressed, Report, RunTogether, RunTrial
+from sweep.protocol import Crashed, Died, Message, Progressed, Report, RunTogether
 from sweep.record import TrialRecord
 from sweep.shape import Device, Facts, RowLengths
 from sweep.store import RunDirectory, write_record
-from sweep.study.dispatch import Dispatcher
 from sweep.study.sources import ListSource
 
 SCRIPT = Path(__file__).parents[2] / "toys" / "run_starving_study.py"
@@ -163,43 +162,6 @@ def test_a_worker_that_the_kernel_ended_for_want_of_memory_goes_on_with_smaller_
     assert "was killed (SIGKILL) by the kernel, because memory ran out: its count of such kills has risen" in why
 
 
-class ToldPool:
-    """One worker that answers each request as it is told, trial by trial."""
-
-    def __init__(self, answers: Sequence[Message | None]) -> None:
-        """None finishes all trials of a request; any other message is the answer for each."""
-        self._answers = deque(answers)
-        self._reports: deque[Report] = deque()
-        self._jobs = 0
-        self.requests: list[RunTrial | RunTogether] = []
-
-    @property
-    def has_room(self) -> bool:
-        return not self._reports
-
-    def submit(self, request: RunTrial, *, deadline_seconds: float | None = None) -> int:
-        del deadline_seconds
-        return self._answer(request, [request])[0]
-
-    def submit_together(self, request: RunTogether, *, deadline_seconds: float | None = None) -> Sequence[int]:
-        del deadline_seconds
-        return self._answer(request, request.trials)
-
-    def wait(self, timeout_seconds: float) -> list[Report]:
-        del timeout_seconds
-        return [self._reports.popleft()] if self._reports else []
-
-    def _answer(self, request: RunTrial | RunTogether, trials: Sequence[RunTrial]) -> list[int]:
-        self.requests.append(request)
-        told = self._answers.popleft() if self._answers else None
-        jobs = []
-        for trial in trials:
-            self._jobs += 1
-            jobs.append(self._jobs)
-            self._reports.append(Report(self._jobs, told or Finished(record(trial.config, value=1.0))))
-        return jobs
-
-
 def dispatched(tmp_path: Path, pool: ToldPool, trials: int, seats: int) -> list[TrialRecord]:
     spec, run = toy_study(), RunDirectory(tmp_path)
     configs = [
@@ -207,10 +169,7 @@ def dispatched(tmp_path: Path, pool: ToldPool, trials: int, seats: int) -> list[
         for number in range(1, trials + 1)
     ]
 
-    def data_for(_: TrialConfig) -> PrepareData:
-        return PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=0)
-
-    dispatcher = Dispatcher(pool, run, data_for=data_for, tracker=None, on_event=lambda _: None, seats=lambda _: seats)
+    dispatcher = told_dispatcher(pool, run, seats=seats)
     dispatcher.run(ListSource(configs, spec.objective, needs_objective=False, key=lambda _: "shared"))
     return run.confirm_records("lora")
 
@@ -265,11 +224,8 @@ def test_another_finalist_in_the_same_directory_starts_as_it_asks(tmp_path: Path
     smaller = {"methods.lora.peft.lora_r": 8}
     config = configure(spec, "lora", smaller, phase="confirm", number=1, seed=1, data_root=tmp_path)
 
-    def data_for(_: TrialConfig) -> PrepareData:
-        return PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=0)
-
     pool = ToldPool([])
-    dispatcher = Dispatcher(pool, run, data_for=data_for, tracker=None, on_event=lambda _: None)
+    dispatcher = told_dispatcher(pool, run)
     dispatcher.run(ListSource([config], spec.objective, needs_objective=False))
 
     (request,) = pool.requests
