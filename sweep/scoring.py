@@ -93,18 +93,16 @@ def _find_run(trial: Path) -> RunDirectory | None:
 
 
 def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
-    from evals.models.load import load_tokenizer
-    from evals.models.source import local_model
-    from evals.offline import reading_from
-    from sweep.data.prepare import prepare
+    from sweep.data.for_model import prepare_for
 
-    with reading_from(config.scoring.data_root):
-        prepared = prepare(
-            config.data,
-            load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
-            data_root=config.data_root,
-            max_length=config.max_length,
-            directory=run.data,
-            seed=run.read_study().seed if config.split_seed is None else config.split_seed,
-        )
+    prepared = prepare_for(
+        config.model,
+        config.data,
+        data_root=config.data_root,
+        max_length=config.max_length,
+        directory=run.data,
+        seed=run.read_study().seed if config.split_seed is None else config.split_seed,
+        cache=cache,
+        hub=config.scoring.data_root,
+    )
     return prepared.own(config.split)

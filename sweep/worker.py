@@ -205,20 +205,19 @@ class TrialRunner:
             places(task)
 
     def _prepared(self, request: PrepareData) -> "PreparedData":
-        from evals.models.load import load_tokenizer
-        from evals.offline import reading_from
-        from sweep.data.prepare import prepare
+        from sweep.data.for_model import prepare_for
 
         if self._last is None or self._last[0] != request:
-            with reading_from(request.hub):
-                prepared = prepare(
-                    request.data,
-                    load_tokenizer(request.model, cache=self._cache),
-                    data_root=request.data_root,
-                    max_length=request.max_length,
-                    directory=request.directory,
-                    seed=request.seed,
-                )
+            prepared = prepare_for(
+                request.model,
+                request.data,
+                data_root=request.data_root,
+                max_length=request.max_length,
+                directory=request.directory,
+                seed=request.seed,
+                cache=self._cache,
+                hub=request.hub,
+            )
             self._last = (request, prepared)
         return self._last[1]
 

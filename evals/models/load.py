@@ -8,7 +8,7 @@ gradients to the layers below.
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -36,6 +36,18 @@ def load_tokenizer(model: ModelSpec, *, cache: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def context_of(model: ModelSpec, *, cache: Path) -> int | None:
+    """Tokens that the model can read at once, as its configuration says; none where that says nothing."""
+    code = code_settings(model)
+    source = find_source(model, cache=cache)
+    try:
+        config = AutoConfig.from_pretrained(source.name_or_path, revision=source.revision, **code)
+    except UNREADABLE as error:
+        raise _cannot_load(model, error) from error
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def load_model(  # noqa: PLR0913

@@ -6,7 +6,7 @@ A row beyond the length limit is left out and counted instead of cut: a cut answ
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from evals.spec import OwnRow
 from sweep.data.rows import BadRow, Row, refuse_too_many
@@ -51,13 +51,28 @@ class EncodedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a row may be, and why."""
+
+    tokens: int
+    reason: str
+
+    @classmethod
+    def of(cls, max_length: int, context: int | None) -> Self:
+        """The lower one of what the study allows and what the model can read."""
+        if context is not None and context < max_length:
+            return cls(context, f"the model reads {context}")
+        return cls(max_length, f"training.max_length is {max_length}")
+
+
+@dataclass(frozen=True, slots=True)
 class Encoder:
     """How every row of a study is rendered and tokenized."""
 
     tokenizer: "PreTrainedTokenizerBase"
     template: bool
     system: str | None
-    max_length: int
+    limit: Limit
 
     def encode(self, fitted: FittedRows, *, max_rows: int | None, max_bad_rows: float) -> EncodedFile:
         """Encode the first `max_rows` rows that fit. Raises DataError where too many do not."""
@@ -89,8 +104,8 @@ class Encoder:
             yield EncodedRow(row, text, tokens) if reason is None else BadRow(file=file, row=row.number, reason=reason)
 
     def _misfit(self, tokens: Tokens) -> str | None:
-        if len(tokens.input_ids) > self.max_length:
-            return f"{len(tokens.input_ids)} tokens, where training.max_length is {self.max_length}"
+        if len(tokens.input_ids) > self.limit.tokens:
+            return f"{len(tokens.input_ids)} tokens, where {self.limit.reason}"
         if not tokens.whole:
             return "prompt and completion run together into one token; end the prompt with a space or a line break"
         return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sweep.data.answers import answer_type, constant_answers
 from sweep.data.check import fit_sources
-from sweep.data.encode import EncodedFile, EncodedRow, Encoder
+from sweep.data.encode import EncodedFile, EncodedRow, Encoder, Limit
 from sweep.data.grading import Grading, read_grading
 from sweep.data.prepared import Manifest, PreparedData, is_prepared, read_prepared, write_prepared
 from sweep.data.rows import BadRow
@@ -44,19 +44,23 @@ def prepare(  # noqa: PLR0913
     max_length: int,
     directory: Path,
     seed: int,
+    context: int | None = None,
 ) -> PreparedData:
     """Render, tokenize and divide the user's rows into `directory`, or read them where that is done already.
+
+    A row of more tokens than `max_length` or the model's `context` does not fit.
 
     Raises DataError where the files, their rows or the splits cannot be used as the study asks.
     """
     sources = find_sources(spec, data_root=data_root)
     grading = read_grading(spec, data_root)
-    target = directory / _key(spec, sources, grading, tokenizer, max_length=max_length, seed=seed)
+    limit = Limit.of(max_length, context)
+    target = directory / _key(spec, sources, grading, tokenizer, max_length=limit.tokens, seed=seed)
     if is_prepared(target):
         return read_prepared(target)
     files = fit_sources(spec, sources)
     shape = files["train"].shape.name
-    encoder = Encoder(tokenizer, uses_template(spec, shape, tokenizer), spec.system, max_length)
+    encoder = Encoder(tokenizer, uses_template(spec, shape, tokenizer), spec.system, limit)
     encoded = {
         split: encoder.encode(
             fitted, max_rows=spec.max_rows if split == "train" else None, max_bad_rows=spec.max_bad_rows

@@ -16,7 +16,7 @@ from sweep.plan.check import prepared_of
 from sweep.plan.devices import devices as find_devices
 from sweep.plan.fit import UNKNOWN_ROWS, device_fit, method_memory
 from sweep.plan.hours import earlier_records
-from sweep.plan.lengths import prepare_rows, row_lengths
+from sweep.plan.lengths import row_lengths
 from sweep.plan.result import Seating, StudyPlan
 from sweep.plan.schedule import Schedule, is_measured, notes, schedule
 from sweep.record import TrialRecord
@@ -70,6 +70,7 @@ def read_basis(
     Raises ModelError where the model's configuration is not to be had, DataError where rows cannot be used.
     """
     # Only here do torch and transformers come in.
+    from sweep.data.for_model import prepare_for
     from sweep.plan.inspect import inspect_model
 
     hub = None if spec.evaluation.scoring.data_root is None else data_root / spec.evaluation.scoring.data_root
@@ -77,11 +78,13 @@ def read_basis(
     shape = inspect_model(model, cache=cache, config_file=model_config)
     found = find_devices(devices)
     try:
-        prepared = prepare_rows(
+        # As for training, into a directory of their own: nothing is guessed from characters.
+        prepared = prepare_for(
             model,
             spec.data,
             data_root=data_root,
             max_length=spec.training.max_length,
+            directory=cache / "plan",
             seed=spec.seed,
             cache=cache,
             hub=hub,

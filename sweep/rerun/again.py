@@ -172,22 +172,20 @@ def _run(  # noqa: PLR0913
 
 
 def _prepare(config: TrialConfig, run: RunDirectory, directory: Path, cache: Path) -> "PreparedData":
-    from evals.models.load import load_tokenizer
-    from evals.models.source import local_model
-    from evals.offline import reading_from
-    from sweep.data.prepare import prepare
+    from sweep.data.for_model import prepare_for
 
     # Configs of older versions do not tell the seed of the split, which was the study's.
     seed = run.read_study().seed if config.split_seed is None else config.split_seed
-    with reading_from(config.scoring.data_root):
-        return prepare(
-            config.data,
-            load_tokenizer(local_model(config.model, config.scoring.data_root), cache=cache),
-            data_root=config.data_root,
-            max_length=config.max_length,
-            directory=directory,
-            seed=seed,
-        )
+    return prepare_for(
+        config.model,
+        config.data,
+        data_root=config.data_root,
+        max_length=config.max_length,
+        directory=directory,
+        seed=seed,
+        cache=cache,
+        hub=config.scoring.data_root,
+    )
 
 
 def _refuse_other_data(found: Recorded, prepared: "PreparedData", target: TrialDirectory) -> None:

@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from evals.models.load import load_tokenizer
 from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep.config import TrialConfig
 from sweep.course import failure_of
+from sweep.data.for_model import prepare_for
 from sweep.data.prepare import PreparedData, prepare
 from sweep.errors import TrialError
 from sweep.progress import Progress
@@ -248,6 +250,24 @@ def test_two_trials_of_one_config_give_the_same_weights_and_scores(model, prepar
     assert first.training.final_sha256 == second.training.final_sha256
     assert first.evaluation.metrics == second.evaluation.metrics
     assert first.config_fingerprint == second.config_fingerprint
+
+
+def test_where_all_answers_are_one_class_every_score_is_a_number(model, tmp_path) -> None:
+    rows = [{"prompt": f"Mail {number}: ", "completion": "spam"} for number in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataSpec(train="rows.jsonl", validation=0.2, test=0.1, answer="label")
+    prepared = prepare_for(
+        model, data, data_root=tmp_path, max_length=64, directory=tmp_path / "d", seed=0, cache=tmp_path, hub=None
+    )
+    config = describe(model).model_copy(update={"tasks": (TaskSpec(task="own"),)})
+
+    record = run(config, prepared, tmp_path)
+
+    assert record.state == "COMPLETE", record.failure
+    metrics = record.evaluation.metrics
+    assert metrics["own/accuracy"].value == metrics["own/macro_f1"].value == 1.0
+    assert all(math.isfinite(metric.value) for metric in metrics.values())
+    assert all(metric.stderr is None or math.isfinite(metric.stderr) for metric in metrics.values())
 
 
 def test_nothing_is_written_into_the_working_directory(model, prepared, tmp_path, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """Run a toy study in a process of its own, to be killed: `run_toy_study.py RUN_DIRECTORY CALLS SECONDS SAMPLER`.
 
-With the ADDRESS of a Ray cluster behind these, such as `ray_nodes` starts, its trials run there.
+With the ADDRESS of a Ray cluster behind these, such as `ray_nodes` starts, its trials run there. A sampler with `,slow`
+behind its name has trials that never get done with saving their states.
 """
 
 import signal
@@ -25,8 +26,9 @@ with leaving_at_once():
 
 
 def main(run: str, calls: str, seconds: str, sampler: str, address: str = "") -> None:
-    spec = toy_study(sampler={"name": sampler, "n_startup_trials": 2})
-    runner = partial(build_toy, ToyRunner(Path(calls), seconds=float(seconds)))
+    name, _, slow = sampler.partition(",")
+    spec = toy_study(sampler={"name": name, "n_startup_trials": 2})
+    runner = partial(build_toy, ToyRunner(Path(calls), seconds=float(seconds), saves_for_ever=bool(slow)))
     try:
         run_study(
             spec,

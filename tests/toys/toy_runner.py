@@ -56,6 +56,9 @@ class ToyRunner:
     """Trials, as `method/number`, whose worker is killed in their middle."""
     dies_of: signal.Signals = signal.SIGKILL
     hangs: tuple[str, ...] = ()
+    saves_for_ever: bool = False
+    """Whether a trial that is told to stop begins to save its state, and never gets done with it."""
+    diverged: tuple[str, ...] = ()
     prepare_dies: Path | None = None
     """A worker that prepares the data is killed, unless this file is there; it is made before."""
     crashes: tuple[str, ...] = ()
@@ -76,8 +79,8 @@ class ToyRunner:
     facts: Facts | None = None
 
     def ask_to_stop(self) -> bool:
-        """A toy has nothing to save."""
-        return False
+        """A toy has nothing to save, unless it is never to get done with it."""
+        return self.saves_for_ever
 
     def prepare(self, request: PrepareData) -> Prepared:
         print(f"prepared with seed {request.seed} on {os.environ.get('CUDA_VISIBLE_DEVICES')}")  # noqa: T201 - what a log is for
@@ -136,8 +139,9 @@ class ToyRunner:
                 LEAKED.append(bytearray(b"x") * 2**20)
             if rows > self.most_rows:
                 return record(config, state="FAIL", kind="out_of_memory")
-        if name in self.interrupted:
-            return record(config, state="FAIL", kind="interrupted")
+        for names, kind in ((self.interrupted, "interrupted"), (self.diverged, "diverged")):
+            if name in names:
+                return record(config, state="FAIL", kind=kind)
         return record(config, value=loss, metric=self.metric, intermediate=intermediate)
 
     def _go_wrong(self, name: str) -> None:
@@ -233,3 +237,8 @@ def toy_study(**changes: object) -> StudySpec:
 def build_toy(runner: ToyRunner) -> ToyRunner:
     """What a worker calls to get its runner; used with `functools.partial`."""
     return runner
+
+
+def counted_toy(seconds: float, cache: Path) -> ToyRunner:
+    """A runner that keeps its list of calls in the cache directory; takes the place of `TrialRunner`."""
+    return ToyRunner(cache / "calls", seconds=seconds)

@@ -1,10 +1,12 @@
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from evals.spec import OwnRow
+from evals.spec import ModelSpec, OwnRow
+from sweep.data.for_model import prepare_for
 from sweep.data.prepare import PreparedData, prepare, read_prepared
 from sweep.errors import DataError
 from sweep.spec import DataSpec
@@ -102,6 +104,35 @@ def test_long_rows_are_left_out_and_reported_instead_of_cut(prepare_here) -> Non
     assert sum(prepared.rows.values()) == 99
     longest = max(len(ids) for ids in prepared.dataset("train")["input_ids"])
     assert longest <= 256
+
+
+def test_rows_longer_than_the_model_can_read_are_left_out_whatever_the_study_allows(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Of a model that learned its positions, the next one cannot even be looked up."""
+    config = json.loads((tiny_model / "config.json").read_text())
+    shutil.copytree(tiny_model, tmp_path / "short")
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 80}))
+    write_rows(tmp_path / "train.jsonl", [*questions(60), {"prompt": "Long?", "completion": "word " * 20}])
+
+    def of(model: Path, max_length: int) -> PreparedData:
+        return prepare_for(
+            ModelSpec(model_name_or_path=str(model)),
+            DataSpec(train="train.jsonl", max_bad_rows=1),
+            data_root=tmp_path,
+            max_length=max_length,
+            directory=tmp_path / "out",
+            seed=0,
+            cache=tmp_path,
+            hub=None,
+        )
+
+    (bad,) = of(tmp_path / "short", 256).dropped
+    assert bad.row == 61
+    assert bad.reason.endswith("tokens, where the model reads 80")
+    assert of(tiny_model, 256).dropped == ()
+    (other,) = of(tmp_path / "short", 79).dropped
+    assert other.reason.endswith("tokens, where training.max_length is 79")
 
 
 def test_too_many_long_rows_end_the_study(prepare_here) -> None:

@@ -10,9 +10,10 @@ from transformers import AutoTokenizer
 from evals.errors import ModelError
 from evals.spec import ModelSpec
 from sweep.data.encode import EncodedRow
+from sweep.data.for_model import prepare_for
 from sweep.data.prepared import Manifest, PreparedData, write_prepared
 from sweep.errors import DataError
-from sweep.plan.lengths import prepare_rows, row_lengths
+from sweep.plan.lengths import row_lengths
 from sweep.shape import RowLengths
 from sweep.spec import DataSpec
 
@@ -26,11 +27,12 @@ def prepared(tmp_path: Path, tiny_model: Path) -> PreparedData:
 
 def prepare_here(here: Path, model: Path, rows: list[dict[str, str]], *, max_length: int = 256) -> PreparedData:
     (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return prepare_rows(
+    return prepare_for(
         ModelSpec(model_name_or_path=str(model)),
         DataSpec(train="rows.jsonl", max_bad_rows=0.5),
         data_root=here,
         max_length=max_length,
+        directory=here / "plan",
         seed=0,
         cache=here / "cache",
         hub=None,

@@ -7,8 +7,9 @@ from told_pool import ToldPool, told_dispatcher
 from toy_runner import toy_study
 
 from sweep.config import configure
+from sweep.errors import RunError
 from sweep.events import Event, Notice
-from sweep.protocol import Died, RunTogether
+from sweep.protocol import Died, PrepareData, RunTogether
 from sweep.store import RunDirectory
 from sweep.study.sources import ListSource
 
@@ -40,3 +41,16 @@ def test_a_trial_that_is_lost_is_given_to_another_worker_twice(
     first = pool.requests[0]
     asked = first.trials if isinstance(first, RunTogether) else (first,)
     assert [trial.memory_bytes for trial in asked] == [100.0 * n for n in range(1, seats + 1)]
+
+
+def test_data_that_two_workers_die_of_are_not_prepared_a_third_time(tmp_path: Path) -> None:
+    spec, events = toy_study(), list[Event]()
+    pool = ToldPool([Died("worker_died", "It was killed.")] * 3)
+
+    with pytest.raises(RunError, match=r"^It was killed\.$"):
+        told_dispatcher(pool, RunDirectory(tmp_path), on_event=events.append).prepare(
+            PrepareData(spec.model, spec.data, tmp_path, 64, tmp_path / "data", seed=0)
+        )
+
+    assert len(pool.requests) == 2
+    assert events == [Notice("The data are prepared once more: It was killed.")]

@@ -17,6 +17,7 @@ from sweep.config import configure_baseline
 from sweep.errors import InputError, RunError, StudyFailedError, TaskError
 from sweep.events import DataReady, Notice, PhaseStarted, SpaceExhausted, StudyEnded, TrialRung
 from sweep.plan.memory import estimate
+from sweep.search.samplers import FEASIBLE
 from sweep.shape import Device, Facts, RowLengths
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import write_record
@@ -136,6 +137,29 @@ def test_a_segmentation_fault_in_a_worker_costs_one_trial_and_says_so(lab: Lab) 
     records = lab.run.search_records("lora")
     assert [record.state for record in records] == ["COMPLETE", "FAIL"]
     assert records[1].failure.message.startswith("The worker process was ended by SIGSEGV.")
+
+
+def test_a_trial_that_diverges_is_none_to_go_on_with_and_the_search_learns_of_it(lab: Lab) -> None:
+    lab.start(random_study(), diverged=("lora/2", "full/0"))
+
+    failures = {name_of(trial.config): trial.failure.kind for trial in lab.ended() if trial.failure}
+    assert failures == {"search lora/2": "diverged", "search full/0": "diverged"}
+    told = lab.optuna("lora")
+    assert [trial.constraints[FEASIBLE] > 0 for trial in told] == [False, False, True]
+    assert told[2].value >= max(trial.value for trial in told)
+    for method, number in (("lora", 2), ("full", 0)):
+        params = lab.run.search_records(method)[number].config.params
+        assert lab.run.confirm_records(method)[0].state == "COMPLETE"
+        assert lab.run.confirm_records(method)[0].config.params != params
+
+
+def test_data_whose_worker_dies_are_prepared_once_more(lab: Lab) -> None:
+    events = lab.start(random_study(), prepare_dies=lab.path / "died")
+
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert told[0].startswith("The data are prepared once more: The worker process was killed (SIGKILL)")
+    assert {record.state for record in lab.ended()} == {"COMPLETE"}
 
 
 def test_a_repetition_whose_worker_died_is_run_again_by_the_next_run(lab: Lab) -> None:

@@ -138,17 +138,23 @@ def test_a_driver_killed_in_mid_search_leaves_no_worker_and_goes_on_where_it_was
         assert {trial.state.name for trial in lab.optuna(method)} == {"COMPLETE"}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "tpe,slow"], ids=["nothing-to-save", "saving-takes-long"])
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_driver_that_is_told_to_stop_ends_its_worker_and_writes_no_record_of_it(
-    lab: Lab, driver: Start, stop: signal.Signals
+def test_a_driver_that_is_told_to_stop_ends_its_worker_within_ten_seconds_and_writes_no_record_of_it(
+    lab: Lab, driver: Start, stop: signal.Signals, sampler: str
 ) -> None:
-    process = driver(seconds=30)
+    process = driver(30, sampler)
     wait_for(lambda: len(lab.calls) >= 1)
     pid = worker_pid(lab)
 
+    began = time.monotonic()
     process.send_signal(stop)
 
-    assert process.wait(9) == 130
+    assert process.wait(30) == 130
+    took = time.monotonic() - began
+    assert took < 10
+    # Saving is given time, if not all that it would take.
+    assert (took > 4) == sampler.endswith("slow")
     process.communicate()
     assert not psutil.pid_exists(pid)
     assert not lab.run.baseline.record.exists()
