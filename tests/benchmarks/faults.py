@@ -1,10 +1,11 @@
 """Real tiny studies, killed at random moments in every phase and run again until they end: what does that cost?
 
-    python tests/benchmarks/faults.py --minutes 30 --workloads toy tracked lanes llama --save faults.jsonl
+    python tests/benchmarks/faults.py --minutes 30 --workloads toy lanes "toy over Ray" --save faults.jsonl
 
 Each study is first run once without a kill. Then, as long as there is time, another copy of it is started, and killed
 at a random moment by SIGKILL, SIGTERM or SIGINT: its driver alone, its worker alone, its process group, or every
-process of it. The same `sweep run` is given again, killed again, and at last let to its end. What it then holds is
+process of it; over Ray also Ray's own process above the worker, the node that it runs on, or the whole cluster, which
+are then replaced. The same `sweep run` is given again, killed again, and at last let to its end. What it then holds is
 compared with the run without a kill: trials, params, scores, Optuna's states, the report's numbers, MLflow's runs.
 
 `--save` adds a line of JSON for every study that was killed; given again, the table counts them all. Exit code 1 where
@@ -21,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
+from killed_cluster import KilledCluster, killed_cluster
 from killed_workloads import WORKLOADS
 from killing import COUNTS, Episode, Kill, Reference, Tormentor, run_through
 from tiny_llama import save_tiny_llama
@@ -39,13 +41,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first study; counts on from those in --save")
     given = parser.parse_args()
     episodes = read(given.save) if given.save and given.save.exists() else []
-    with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
-        torment(given, given.keep or Path(temporary), episodes)
+    away = any(WORKLOADS[name].is_away for name in given.workloads)
+    with tempfile.TemporaryDirectory(prefix="faults-") as temporary, killed_cluster(wanted=away) as cluster:
+        torment(given, given.keep or Path(temporary), episodes, cluster)
     print(table(episodes))  # noqa: T201
     return 0 if all(episode.is_clean for episode in episodes) else 1
 
 
-def torment(given: argparse.Namespace, place: Path, episodes: list[Episode]) -> None:
+def torment(
+    given: argparse.Namespace, place: Path, episodes: list[Episode], cluster: KilledCluster | None = None
+) -> None:
     """Kill one study after another until the time is up, and add what became of them."""
     until = time.monotonic() + given.minutes * 60
     model = place / "model"
@@ -56,12 +61,13 @@ def torment(given: argparse.Namespace, place: Path, episodes: list[Episode]) -> 
         # The workload with the fewest kills is next.
         name = min(given.workloads, key=lambda each: sum(len(o.kills) for o in episodes if o.workload == each))
         workload = WORKLOADS[name]
-        stamp = f"{name}-{time.time_ns()}"
+        where = cluster if workload.is_away else None
+        stamp = f"{name.replace(' ', '-')}-{time.time_ns()}"
         if name not in references:
-            references[name] = run_through(workload, place / f"whole-{stamp}", model)
+            references[name] = run_through(workload, place / f"whole-{stamp}", model, where)
             tell(f"{name}: {references[name].seconds:.1f} s without a kill")
         seed = given.seed + len(episodes)
-        tormentor = Tormentor(workload, references[name], place / stamp, model, seed)
+        tormentor = Tormentor(workload, references[name], place / stamp, model, seed, where)
         left = given.kills - sum(len(one.kills) for one in episodes)
         episode = tormentor.torment(min(KILLS_PER_STUDY, left), until)
         episodes.append(episode)

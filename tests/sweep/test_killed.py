@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killed_cluster import killed_cluster
 from killed_contents import contents, differences
 from killed_workloads import BARE, WORKLOADS, hear_ctrl_c
 from killing import COUNTS, Tormentor, run_through
@@ -45,9 +46,13 @@ def test_a_whole_study_that_is_killed_holds_what_it_would_have_held(
     tmp_path: Path, tiny_model: Path, name: str
 ) -> None:
     workload = WORKLOADS[name]
-    reference = run_through(workload, tmp_path / "whole", tiny_model)
+    if workload.is_away:
+        pytest.importorskip("ray", reason="the extra finetune-sweep[ray] is not installed")
+    with killed_cluster(wanted=workload.is_away) as cluster:
+        reference = run_through(workload, tmp_path / "whole", tiny_model, cluster)
+        study = Tormentor(workload, reference, tmp_path / "killed", tiny_model, seed=2, cluster=cluster)
 
-    found = Tormentor(workload, reference, tmp_path / "killed", tiny_model, seed=2).torment(3, time.monotonic() + 300)
+        found = study.torment(3, time.monotonic() + 300)
 
     assert found.is_clean, "\n".join(found.words)
 

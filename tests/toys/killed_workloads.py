@@ -1,4 +1,4 @@
-"""Small studies to be killed: two of a toy that takes no time, two of a tiny Llama that is really trained."""
+"""Small studies to be killed: of a toy that takes no time, or of a tiny Llama that is really trained; also over Ray."""
 
 import json
 import os
@@ -41,6 +41,11 @@ sampler: {name: random}
 pruner: {name: none}
 tracking: {mlflow: false}
 """
+LLAMA_STUDY = (
+    REAL_STUDY + "methods: {lora: {peft: {lora_r: 4, lora_dropout: 0.1}}, full: {}}\n"
+    "search_space: {training.learning_rate: {min: 5.0e-4, max: 2.0e-3, log: true}}\n"
+    "budget: {trials_per_method: 2, confirm_seeds: 1}\nlanes: 1\nsave_seconds: 0.05\n"
+)
 
 
 def hear_ctrl_c() -> None:
@@ -58,6 +63,8 @@ class Workload:
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ("run", "study.yaml")
+    is_away: bool = False
+    """Whether its trials run on a Ray cluster."""
     tolerance: float = 0.0
     """Relative difference from an uninterrupted run that counts as none."""
 
@@ -74,8 +81,11 @@ class Workload:
         (place / "study.yaml").write_text(self.study.replace("MODEL", str(model)))
         return RunDirectory(place / "runs" / "study")
 
-    def start(self, place: Path, mark: str) -> "subprocess.Popen[bytes]":
-        """`sweep run` in a session of its own; it speaks to `said`. `mark` is how its processes are known."""
+    def start(self, place: Path, mark: str, address: str | None = None) -> "subprocess.Popen[bytes]":
+        """`sweep run` in a session of its own; it speaks to `said`. `mark` is how its processes are known.
+
+        Its trials run on the Ray cluster at `address`, where there is one.
+        """
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "OMP_NUM_THREADS") if name in os.environ}
         environment = {
             **inherited,
@@ -90,7 +100,7 @@ class Workload:
         hear_ctrl_c()
         with (place / "said").open("ab") as said:
             return subprocess.Popen(
-                [*self.command, *self.arguments],
+                [*self.command, *self.arguments, *(("--pool", "ray", "--address", address) if address else ())],
                 cwd=place,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -121,12 +131,8 @@ WORKLOADS = {
             REAL,
             tolerance=2e-3,
         ),
-        Workload(
-            "llama",
-            REAL_STUDY + "methods: {lora: {peft: {lora_r: 4, lora_dropout: 0.1}}, full: {}}\n"
-            "search_space: {training.learning_rate: {min: 5.0e-4, max: 2.0e-3, log: true}}\n"
-            "budget: {trials_per_method: 2, confirm_seeds: 1}\nlanes: 1\nsave_seconds: 0.05\n",
-            REAL,
-        ),
+        Workload("llama", LLAMA_STUDY, REAL),
+        Workload("toy over Ray", TOY_STUDY + "tracking: {mlflow: false}\n", TOYS, {"TOY_SECONDS": "0.2"}, is_away=True),
+        Workload("llama over Ray", LLAMA_STUDY, REAL, is_away=True),
     )
 }

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from killed_cluster import SEAT, WORKER, KilledCluster
 from killed_contents import Contents, contents, differences, running
 from killed_progress import marks, phase_of
 from killed_workloads import Workload
@@ -26,6 +27,9 @@ STOP_SECONDS = 10.0
 """In which a driver that is told to stop has saved and ended."""
 LIMIT_SECONDS = 400.0
 VICTIMS = ("driver", "driver", "worker", "group", "machine")
+CLUSTER_VICTIMS = ("driver", "driver", "worker", "seat", "node", "machine")
+SPARED = frozenset({"worker", "seat", "node"})
+"""Of whom the driver is no part: it goes on."""
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 BROKEN = re.compile(r"Traceback|not a record that|malformed|cannot be understood|Fatal Python")
 COUNTS = (
@@ -80,11 +84,11 @@ class Episode:
         return not any(self.total(what) for what in COUNTS if what not in {"kills", "resumes"})
 
 
-def run_through(workload: Workload, place: Path, model: Path) -> Reference:
+def run_through(workload: Workload, place: Path, model: Path, cluster: KilledCluster | None = None) -> Reference:
     """Run a study without a kill. Raises RuntimeError with what it said where it fails."""
     run = workload.lay_out(place, model)
     began = time.monotonic()
-    process = workload.start(place, "reference")
+    process = workload.start(place, "reference", None if cluster is None else cluster.address)
     startup = 0.0
     while process.poll() is None:
         if not startup and run.baseline.config.exists():
@@ -100,8 +104,16 @@ def run_through(workload: Workload, place: Path, model: Path) -> Reference:
 class Tormentor:
     """Kills one study's command again and again, and watches what is left of it."""
 
-    def __init__(self, workload: Workload, reference: Reference, place: Path, model: Path, seed: int) -> None:
-        self._workload, self._reference, self._place = workload, reference, place
+    def __init__(  # noqa: PLR0917
+        self,
+        workload: Workload,
+        reference: Reference,
+        place: Path,
+        model: Path,
+        seed: int,
+        cluster: KilledCluster | None = None,
+    ) -> None:
+        self._workload, self._reference, self._place, self._cluster = workload, reference, place, cluster
         self._run = workload.lay_out(place, model)
         self._random = random.Random(seed)  # noqa: S311 - a moment, not a secret
         self._mark = uuid.uuid4().hex
@@ -116,7 +128,8 @@ class Tormentor:
             if phase:
                 self.episode.counts[phase, "resumes"] += 1
             wanted = len(self.episode.kills) < kills and time.monotonic() < until
-            process = self._workload.start(self._place, self._mark)
+            address = None if self._cluster is None else self._cluster.address
+            process = self._workload.start(self._place, self._mark, address)
             killed = self._kill_at_some_moment(process) if wanted else None
             code = self._wait(process, killed, limit)
             phase = killed.phase if killed else phase or "end"
@@ -149,37 +162,42 @@ class Tormentor:
         return self._kill(process, began) if process.poll() is None else None
 
     def _kill(self, process: "subprocess.Popen[bytes]", began: float) -> Kill | None:
-        victim, name = self._random.choice(VICTIMS), self._random.choice(tuple(SIGNALS))
-        phase = phase_of(self._run)
+        victims = VICTIMS if self._cluster is None else CLUSTER_VICTIMS
+        victim, name = self._random.choice(victims), self._random.choice(tuple(SIGNALS))
+        phase, waited = phase_of(self._run), time.monotonic() - began
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             driver = psutil.Process(process.pid)
-            family = driver.children(recursive=True)
-            worker = next((one for one in family if _is_worker(one)), None)
-            if victim == "worker" and worker is None:
+            family = [*driver.children(recursive=True), *self._away()]
+            one = next((one for one in family if _is_kind(one, SEAT if victim == "seat" else WORKER)), None)
+            if victim in {"worker", "seat"} and one is None:
                 victim = "driver"
-            if victim in {"worker", "machine"} and name == "SIGINT":
-                # A worker is deaf to it, because a terminal sends it to everybody.
+            if victim in {"worker", "machine", "seat", "node"} and (name == "SIGINT" or self._cluster is not None):
+                # A worker is deaf to it, because a terminal sends it to everybody; a node is not asked at all.
                 name = "SIGKILL"
-            if victim == "worker" and worker is not None:
-                worker.send_signal(SIGNALS[name])
+            if victim in {"worker", "seat"} and one is not None:
+                one.send_signal(SIGNALS[name])
+            elif victim == "node" and self._cluster is not None:
+                self._cluster.lose_node()
             elif victim == "driver":
                 process.send_signal(SIGNALS[name])
             elif victim == "group":
                 os.killpg(process.pid, SIGNALS[name])
             else:
-                for one in (driver, *family):
+                for member in (driver, *family):
                     with contextlib.suppress(psutil.NoSuchProcess):
-                        one.send_signal(SIGNALS[name])
-            if victim != "worker":
-                self._left += [(one, time.monotonic(), phase) for one in family]
-            kill = Kill(phase, victim, name, round(time.monotonic() - began, 3))
+                        member.send_signal(SIGNALS[name])
+                if self._cluster is not None:
+                    self._cluster.lose_everything()
+            if victim not in SPARED:
+                self._left += [(member, time.monotonic(), phase) for member in family]
+            kill = Kill(phase, victim, name, round(waited, 3))
             self.episode.kills.append(kill)
             self.episode.counts[phase, "kills"] += 1
             return kill
         return None
 
     def _wait(self, process: "subprocess.Popen[bytes]", killed: Kill | None, limit: float) -> int:
-        began, warned = time.monotonic(), killed is None or killed.victim == "worker"
+        began, warned = time.monotonic(), killed is None or killed.victim in SPARED
         while process.poll() is None:
             self._watch_orphans()
             if not warned and time.monotonic() - began > STOP_SECONDS:
@@ -197,7 +215,7 @@ class Tormentor:
         text = said.read_text("utf-8", errors="replace")
         said.replace(self._place / f"said-{len(self.episode.kills)}-{time.monotonic_ns()}")
         expected = {0}
-        if killed is not None and killed.victim != "worker":
+        if killed is not None and killed.victim not in SPARED:
             number = SIGNALS[killed.signal]
             expected |= {-number} if number == signal.SIGKILL else {130}
             # Python itself, before a line of ours is read and after the last.
@@ -233,6 +251,8 @@ class Tormentor:
             self.episode.note("end", "orphans", _name(one))
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
+        if self._cluster is not None and not self._cluster.has_gone(TRACKER_SECONDS):
+            self.episode.note("end", "orphans", "on the cluster")
         if code != 0:
             return
         tolerance = self._workload.tolerance
@@ -242,6 +262,12 @@ class Tormentor:
         others = list(differences(expected, found, tolerance=tolerance))
         self.episode.note("end", "differences", "; ".join(others[:5]), len(others))
         self.episode.note("end", "running", "in Optuna", running(self._run))
+
+    def _away(self) -> list[psutil.Process]:
+        """What the study has on the cluster."""
+        if self._cluster is None:
+            return []
+        return [*self._cluster.processes(SEAT), *self._cluster.processes(WORKER)]
 
     def _records(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self._run.path.rglob("record.json")}
@@ -255,9 +281,9 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _is_kind(process: psutil.Process, kind: str) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return "spawn_main" in " ".join(process.cmdline())
+        return kind in " ".join(process.cmdline())
     return False
 
 

@@ -13,14 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sweep.interrupts import leaving_at_once
 
 with leaving_at_once():
-    from toy_runner import ToyRunner
+    from toy_runner import counted_toy
 
     import sweep.worker
     from sweep.start import main
-
-
-def toy_runner(cache: Path) -> ToyRunner:
-    return ToyRunner(cache / "calls", seconds=float(os.environ.get("TOY_SECONDS", "0")))
 
 
 if __name__ == "__main__":
@@ -28,7 +24,7 @@ if __name__ == "__main__":
         import sweep.search.mirror
         import sweep.study.phases
 
-        sweep.worker.TrialRunner = toy_runner
+        sweep.worker.TrialRunner = partial(counted_toy, float(os.environ.get("TOY_SECONDS", "0")))
         patience = float(os.environ.get("TOY_PATIENCE", "600"))
         sweep.search.mirror.Storage = partial(sweep.search.mirror.Storage, patience_seconds=patience)
     sys.exit(main())
