@@ -8,6 +8,7 @@ second does not wait.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,19 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 STDERR = 2
 SHOW_CURSOR = "\x1b[?25h"
 """A live display hides it."""
+
+
+NO_END = threading.Event()
+"""Set where a library's part of Python's own end would wait for something that is gone, or crash."""
+
+
+def leave_without_the_end(code: int) -> None:
+    """End the process now where Python's own end cannot be had; else do nothing."""
+    if NO_END.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def leave_at_once() -> None:

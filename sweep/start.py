@@ -1,6 +1,6 @@
 """Where the `sweep` command begins, before anything is imported that takes time."""
 
-from sweep.interrupts import leave_at_once, leaving_at_once
+from sweep.interrupts import leave_at_once, leave_without_the_end, leaving_at_once
 
 
 def main() -> int:
@@ -10,4 +10,5 @@ def main() -> int:
     code = command()
     # Python's own end takes a while, and what interrupts that has nothing to save either.
     leave_at_once()
+    leave_without_the_end(code)
     return code

@@ -20,7 +20,9 @@ from types import FrameType
 from typing import Any
 
 from sweep.errors import MachineError
+from sweep.interrupts import NO_END
 from sweep.pool.nodes import AwayError, GoneError, Node
+from sweep.pool.roll import Roll
 from sweep.pool.seat import Hello, Seat, Setting
 from sweep.pool.shelf import Entry, Shelf
 
@@ -40,21 +42,13 @@ class RayCluster:
         self._joined = not self._ray.is_initialized()
         if self._joined:
             _join(self._ray, address)
+        self._roll = Roll(self._alive)
         here = self._ray.get_runtime_context().get_node_id()
         self._shelf = self._remote(Shelf, here, num_cpus=0).remote(run, tuple(inputs))
 
     def nodes(self) -> Mapping[str, Node]:
-        """Nodes that are alive, by their identifiers."""
-        return {
-            str(node["NodeID"]): Node(
-                str(node["NodeID"]),
-                str(node["NodeManagerAddress"]),
-                int(node["Resources"].get("CPU", 0)),
-                int(node["Resources"].get("GPU", 0)),
-            )
-            for node in self._ray.nodes()
-            if node["Alive"]
-        }
+        """Nodes that are alive, by their identifiers. Raises ClusterLostError where the head is gone."""
+        return self._roll.nodes()
 
     def open(self, node: Node, setting: Setting, *, gpus: int) -> object:
         """Ask for a seat on a node with so many GPUs, or a CPU. It is made as soon as the node has them to spare."""
@@ -67,6 +61,8 @@ class RayCluster:
 
     def ready(self, calls: Sequence[object], timeout_seconds: float) -> Sequence[object]:
         """Calls that have been answered or have failed, waiting a bounded time for the first."""
+        if self._roll.is_lost:
+            return list(calls)
         done, _ = self._ray.wait(list(calls), num_returns=1, timeout=timeout_seconds)
         if done and len(calls) > 1:
             done, _ = self._ray.wait(list(calls), num_returns=len(calls), timeout=0)
@@ -75,6 +71,9 @@ class RayCluster:
     def result(self, call: object) -> Any:  # noqa: ANN401 - what the method gave
         """The answer to a call. Raises GoneError, AwayError, or what the method raised."""
         errors = self._ray.exceptions
+        if self._roll.is_lost:
+            # Workers that cannot reach the head end by themselves.
+            raise GoneError("the head of the cluster does not answer")
         try:
             return self._ray.get(call)
         except errors.RayTaskError as error:
@@ -86,14 +85,33 @@ class RayCluster:
 
     def end(self, seat: object) -> None:
         """End a seat, by force."""
+        if self._roll.is_lost:
+            return
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(seat)
 
     def close(self) -> None:
         """Leave the cluster."""
+        self._roll.end()
+        if self._roll.is_lost:
+            # Ray's part of it waits for the head, until Ray ends this process with words of its own.
+            NO_END.set()
+            return
         self.end(self._shelf)
         if self._joined:
             self._ray.shutdown()
+
+    def _alive(self) -> Mapping[str, Node]:
+        return {
+            str(node["NodeID"]): Node(
+                str(node["NodeID"]),
+                str(node["NodeManagerAddress"]),
+                int(node["Resources"].get("CPU", 0)),
+                int(node["Resources"].get("GPU", 0)),
+            )
+            for node in self._ray.nodes()
+            if node["Alive"]
+        }
 
     def _remote(self, kind: type, node: str, **wanted: float) -> Any:  # noqa: ANN401 - Ray's own
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -183,10 +201,13 @@ class RemoteFiles:
 
 
 def _import_ray() -> Any:  # noqa: ANN401 - an untyped library
+    kept = sys.excepthook
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import ray
+        # Ray's own tells the head of every error that nobody caught, and waits for it.
+        sys.excepthook = kept
     except ImportError as error:
         raise MachineError("--pool ray needs Ray. Install it with: pip install 'finetune-sweep[ray]'.") from error
     return ray

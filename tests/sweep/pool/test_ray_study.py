@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from interrupting import found_out
+from killed_cluster import killed_cluster
+from killed_contents import contents, differences
+from killed_workloads import WORKLOADS
+from killing import run_through
 from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.events import Event, Notice, TrialEnded, TrialStarted
@@ -220,6 +224,37 @@ def test_a_driver_that_ends_takes_its_workers_with_it_and_the_next_goes_on(
     assert again.returncode == 0, text
     assert "goes on after step" in text
     assert outcomes(tmp_path / "study") == uninterrupted
+
+
+@pytest.mark.slow
+def test_a_head_that_is_lost_ends_the_study_in_a_line_and_a_new_cluster_goes_on(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Ray itself would end the driver with words of its own, 60 s later."""
+    workload, place = WORKLOADS["llama over Ray"], tmp_path / "study"
+    with killed_cluster(wanted=True) as cluster:
+        assert cluster is not None
+        whole = run_through(workload, tmp_path / "whole", tiny_model, cluster)
+        run = workload.lay_out(place, tiny_model)
+        driver = workload.start(place, "headless", cluster.address)
+        while not run.search_trial("lora", 0).training_state.exists():
+            assert driver.poll() is None, (place / "said").read_text()
+            time.sleep(0.02)
+        began = time.monotonic()
+        cluster.lose_everything()
+        code = driver.wait(PATIENCE)
+        seconds = time.monotonic() - began
+        said = (place / "said").read_text()
+        again = workload.start(place, "headless", cluster.address).wait(PATIENCE * 2)
+
+    assert (code, seconds < 60) == (1, True), said
+    assert "Traceback" not in said
+    assert " ".join(said.split()).endswith(
+        "the head of the cluster has not answered for 40 s. Everything that ended is saved; start the cluster and run "
+        "the study again."
+    )
+    assert again == 0, (place / "said").read_text()
+    assert list(differences(whole.contents, contents(run))) == []
 
 
 def busy_node(root: Path) -> str:
