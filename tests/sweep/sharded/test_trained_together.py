@@ -10,6 +10,8 @@ from sharded_trials import describe, members, prepare_sums, read_steps, read_wei
 from evals.spec import ModelSpec
 
 LOSS, WEIGHT = 1e-5, 1e-4
+LIBRARIES = 700 * 2**20
+"""Bytes that a process has which has loaded torch, transformers and trl, and more."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,8 @@ def test_two_processes_train_what_one_does(model, prepared, tmp_path, kind) -> N
     assert {file.name for file in (tmp_path / "two" / "checkpoint").iterdir()} == {
         file.name for file in (tmp_path / "one" / "checkpoint").iterdir()
     }
-    assert together.memory.host_bytes > alone.memory.host_bytes
+    # Of both processes, each with libraries of its own; the one that trained alone is this one, with all it has loaded.
+    assert together.memory.host_bytes > 2 * LIBRARIES
     assert {progress.phase for progress in seen} == {"load", "train", "validate", "score"}
     assert members() == []
 
