@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from evals.spec import OwnRow
-from sweep.data.rows import BadRow, Row, refuse_too_many
+from sweep.data.rows import BadRow, Row, refuse_too_many, would_fit_if_raised
 from sweep.data.shapes import FittedRows
 from sweep.data.template import Rendered, render_all
 from sweep.data.tokens import Tokens, tokenize
@@ -88,7 +88,8 @@ class Encoder:
         bad.sort(key=lambda row: row.row)
         refuse_too_many(fitted.file, bad, total=fitted.total, limit=max_bad_rows)
         if not good:
-            raise DataError(f"{fitted.file}: no row fits. Mend the rows or raise training.max_length.")
+            raisable = " or raise training.max_length" if would_fit_if_raised(bad) else ""
+            raise DataError(f"{fitted.file}: no row fits. Mend the rows{raisable}.")
         return EncodedFile(good[:max_rows], bad)
 
     def _batch(self, rows: Sequence[Row], file: str) -> Iterator[EncodedRow | BadRow]:

@@ -98,11 +98,16 @@ def refuse_too_many(file: str, bad: Sequence[BadRow], *, total: int, limit: floa
         return
     first = "; ".join(str(row) for row in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    raisable = " or training.max_length" if any("training.max_length" in row.reason for row in bad) else ""
+    raisable = " or training.max_length" if would_fit_if_raised(bad) else ""
     raise DataError(
         f"{file}: {len(bad)} of {total} rows do not fit, and data.max_bad_rows: {limit:g} allows {allowed}: "
         f"{first}{more}. Mend these rows or raise data.max_bad_rows{raisable}."
     )
+
+
+def would_fit_if_raised(bad: Sequence[BadRow]) -> bool:
+    """Whether any of these rows is only too long for the study, which may ask for more."""
+    return any("training.max_length" in row.reason for row in bad)
 
 
 def quoted(value: object) -> str:

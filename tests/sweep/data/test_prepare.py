@@ -115,10 +115,10 @@ def test_rows_longer_than_the_model_can_read_are_left_out_whatever_the_study_all
     (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 80}))
     write_rows(tmp_path / "train.jsonl", [*questions(60), {"prompt": "Long?", "completion": "word " * 20}])
 
-    def of(model: Path, max_length: int) -> PreparedData:
+    def of(model: Path, max_length: int, max_bad_rows: int = 1) -> PreparedData:
         return prepare_for(
             ModelSpec(model_name_or_path=str(model)),
-            DataSpec(train="train.jsonl", max_bad_rows=1),
+            DataSpec(train="train.jsonl", max_bad_rows=max_bad_rows),
             data_root=tmp_path,
             max_length=max_length,
             directory=tmp_path / "out",
@@ -133,6 +133,12 @@ def test_rows_longer_than_the_model_can_read_are_left_out_whatever_the_study_all
     assert of(tiny_model, 256).dropped == ()
     (other,) = of(tmp_path / "short", 79).dropped
     assert other.reason.endswith("tokens, where training.max_length is 79")
+
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4}))
+    with pytest.raises(DataError, match=r"no row fits\. Mend the rows\.$"):
+        of(tmp_path / "short", 256, 61)
+    with pytest.raises(DataError, match=r"no row fits\. Mend the rows or raise training\.max_length\.$"):
+        of(tiny_model, 4, 61)
 
 
 def test_too_many_long_rows_end_the_study(prepare_here) -> None:
