@@ -13,6 +13,7 @@ from sweep.progress import Progress
 from sweep.protocol import (
     Crashed,
     Finished,
+    LossTaken,
     Message,
     Placed,
     Progressed,
@@ -36,6 +37,10 @@ class PipedFloor:
     def __init__(self, driver: Connection, is_asked_to_end: Callable[[], bool]) -> None:
         self._driver = driver
         self._is_asked_to_end = is_asked_to_end
+
+    def on_loss(self, place: int, rung: int, validation_loss: float) -> None:
+        """A loss to judge others by."""
+        self._driver.send(Placed(place, LossTaken(rung, validation_loss)))
 
     def on_rung(self, place: int, rung: int, validation_loss: float) -> bool:
         """Whether to end the trial here."""

@@ -1,8 +1,8 @@
 """What the driver and a worker say to each other, wherever the worker is: frozen values that can be pickled.
 
 A worker answers each request with exactly one of `Prepared`, `Finished`, `Refused` or `Crashed`; before that it may
-report rungs, each answered by a `Verdict`, and progress, which nobody answers. Trials that are run together are told
-apart by their places: each message about one of them comes in a `Placed`, a place that is free is offered by
+report rungs, each answered by a `Verdict`, and losses and progress, which nobody answers. Trials that are run together
+are told apart by their places: each message about one of them comes in a `Placed`, a place that is free is offered by
 `SeatsFree` and answered by `Seated`, and `Emptied` ends the request. `Died` never crosses a pipe: a pool says it of a
 worker that will not answer any more. Reading a message needs no torch.
 """
@@ -123,6 +123,15 @@ class RungReached:
 
 
 @dataclass(frozen=True, slots=True)
+class LossTaken:
+    """A validation loss was taken that will be judged as soon as those of all trials at rungs are known."""
+
+    rung: int
+    """Counted from 1."""
+    validation_loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """A sign of life."""
 
@@ -177,7 +186,7 @@ class Emptied:
 
 Answer = Prepared | Finished | Refused | Crashed | Died
 """What ends a request."""
-Message = RungReached | Progressed | SeatsFree | Answer
+Message = LossTaken | RungReached | Progressed | SeatsFree | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +194,7 @@ class Placed:
     """A message about one of the trials that are run together."""
 
     place: int
-    message: RungReached | Progressed | Finished
+    message: LossTaken | RungReached | Progressed | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +228,9 @@ class Runner(Protocol):
 
 class Floor(Protocol):
     """What a runner says about trials that it runs together, by their places."""
+
+    def on_loss(self, place: int, rung: int, validation_loss: float) -> None:
+        """A validation loss. Of trials that come to rungs together all losses are told before any is judged."""
 
     def on_rung(self, place: int, rung: int, validation_loss: float) -> bool:
         """Whether to end the trial here."""

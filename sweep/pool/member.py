@@ -9,6 +9,7 @@ from sweep.board import WorkerLine
 from sweep.pool.nodes import Node
 from sweep.pool.seat import Hello, Order, Turn
 from sweep.protocol import (
+    LossTaken,
     Message,
     PrepareData,
     Progressed,
@@ -139,7 +140,7 @@ class Member:
             case Progressed(progress):
                 steps = f" {progress.step}/{progress.steps}" if progress.steps else ""
                 self.progress[job] = f"{progress.phase}{steps}"
-            case RungReached() | SeatsFree():
+            case LossTaken() | RungReached() | SeatsFree():
                 pass
             case _:
                 self.ended.add(job)

@@ -111,6 +111,10 @@ class MethodSearch:
         self._ledger.stop(config)
         self._redo.insert(0, config.number)
 
+    def note_loss(self, number: int, rung: int, validation_loss: float) -> None:
+        """Let a running trial's validation loss at a rung count before the trial itself is judged."""
+        self._mirror.note_loss(number, rung, validation_loss)
+
     def report(self, number: int, rung: int, validation_loss: float) -> bool:
         """Note a running trial's validation loss at a rung, counted from 1; True where the pruner would end it.
 

@@ -148,7 +148,7 @@ class OptunaMirror:
         Not by `Trial.report`, which keeps the first value where a trial is run again. A pruner compares in the study's
         direction, while a loss is always to be small.
         """
-        self._note(number, rung, validation_loss)
+        self.note_loss(number, rung, validation_loss)
         self._leveled.level(number)
 
     def tell(self, record: TrialRecord, *, worst_value: float) -> None:
@@ -156,13 +156,14 @@ class OptunaMirror:
         self._tell(record, worst_value)
         self._leveled.level(record.config.number)
 
-    def _note(self, number: int, rung: int, validation_loss: float) -> None:
+    def note_loss(self, number: int, rung: int, validation_loss: float) -> None:
+        """Note a validation loss in memory alone, where the pruner sees it."""
         self._storage.set_trial_intermediate_value(self._trial_id(number), rung, self._loss_sign * validation_loss)
 
     def _tell(self, record: TrialRecord, worst_value: float) -> None:
         number = record.config.number
         for rung, validation_loss in record.intermediate.items():
-            self._note(number, rung, validation_loss)
+            self.note_loss(number, rung, validation_loss)
         kind = None if record.failure is None else record.failure.kind
         if record.state == "FAIL" and kind not in INFEASIBLE:
             self._study.tell(number, state=TrialState.FAIL)

@@ -15,10 +15,12 @@ from sweep.easing import described
 from sweep.errors import DiskError, StorageLostError
 from sweep.events import Notice, OnEvent, TrialEnded, TrialProgress, TrialRung, TrialStarted
 from sweep.openings import note_test_opening
+from sweep.progress import Progress
 from sweep.protocol import (
     Crashed,
     Died,
     Finished,
+    LossTaken,
     Message,
     Pool,
     Prepared,
@@ -194,11 +196,10 @@ class Dispatcher:
             return
         trial = self._running[job]
         match message:
-            case Progressed(progress) if progress.note:
-                self._on_event(Notice(f"{trial.name}: {progress.note}"))
             case Progressed(progress):
-                trial.is_scored = progress.phase == "score"
-                self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
+                self._show(trial, progress)
+            case LossTaken(rung, loss):
+                source.note_loss(trial.config, rung, loss)
             case RungReached(rung, loss):
                 prune = source.judge_rung(trial.config, rung, loss)
                 self._pool.reply(job, Verdict(prune))
@@ -231,6 +232,13 @@ class Dispatcher:
                 self._settle(source, trial.failed(kind, text))
             case _:
                 raise error_of(message, self._run.path)
+
+    def _show(self, trial: RunningTrial, progress: Progress) -> None:
+        if progress.note:
+            self._on_event(Notice(f"{trial.name}: {progress.note}"))
+            return
+        trial.is_scored = progress.phase == "score"
+        self._on_event(TrialProgress(trial.config, progress.phase, progress.step, progress.steps or None))
 
     def _ease(self, source: TrialSource, trial: RunningTrial, record: TrialRecord, *, is_whole_worker: bool) -> None:
         """Memory ran out: start the trial again with less, or end it where there is no less."""

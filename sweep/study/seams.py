@@ -31,6 +31,9 @@ class TrialSource(Protocol):
         With `beside`, one that can be run together with that trial, from the start or on a seat that became free.
         """
 
+    def note_loss(self, config: TrialConfig, rung: int, validation_loss: float) -> None:
+        """Hear of a running trial's validation loss, by which others may be judged before it is itself."""
+
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Whether to end a running trial."""
 

@@ -42,6 +42,9 @@ class ListSource:
                 return config
         return None
 
+    def note_loss(self, config: TrialConfig, rung: int, validation_loss: float) -> None:
+        """Nothing is pruned outside the search."""
+
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Nothing is pruned outside the search."""
         del config, rung, validation_loss
@@ -104,6 +107,10 @@ class SearchSource:
     def _is_ahead(self, method: str) -> bool:
         others = [self._share_spent(name) for name, search in self._searches.items() if not search.is_done]
         return self._share_spent(method) > min(others, default=0.0) + LEAD
+
+    def note_loss(self, config: TrialConfig, rung: int, validation_loss: float) -> None:
+        """Show it to the method's pruner."""
+        self._search(config).note_loss(config.number, rung, validation_loss)
 
     def judge_rung(self, config: TrialConfig, rung: int, validation_loss: float) -> bool:
         """Ask the method's pruner."""

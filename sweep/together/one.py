@@ -19,6 +19,9 @@ class OneSeat:
         """Whether to end the trial here."""
         return self._on_rung(rung, validation_loss)
 
+    def on_loss(self, _place: int, _rung: int, _validation_loss: float) -> None:
+        """Nobody else is judged by it."""
+
     def on_progress(self, _place: int, progress: Progress) -> None:
         """A sign of life."""
         self._on_progress(progress)

@@ -172,6 +172,7 @@ class Wave:
             output=seat.directory.checkpoint,
             steps_file=seat.directory.steps,
             on_rung=lambda rung, loss: self._report_rung(seat, rung, loss),
+            on_loss=lambda rung, loss: self._floor.on_loss(seat.place, rung, loss),
             on_progress=lambda progress: self._floor.on_progress(seat.place, progress),
             # It shares the device, so it may take as many times longer.
             deadline=None if deadline is None else began + deadline * self._seats - seat.course.earlier_elapsed_seconds,

@@ -78,6 +78,7 @@ class Bench:
     def job(self, trial: Trial, name: str, **changes: object) -> LaneJob:
         given = {
             "on_rung": lambda rung, _: rung == trial.prune_at,
+            "on_loss": lambda *_: None,
             "on_progress": lambda _: None,
             "deadline": None,
             **changes,

@@ -58,6 +58,8 @@ class ToyRunner:
     hangs: tuple[str, ...] = ()
     saves_for_ever: bool = False
     """Whether a trial that is told to stop begins to save its state, and never gets done with it."""
+    tells: bool = False
+    """Whether trials that begin together come to their first rung together."""
     diverged: tuple[str, ...] = ()
     prepare_dies: Path | None = None
     """A worker that prepares the data is killed, unless this file is there; it is made before."""
@@ -105,6 +107,8 @@ class ToyRunner:
         seated = list(request.trials)
         with self.calls.open("a") as stream:
             stream.write(f"together {len(seated)} of {request.seats}\n")
+        for place, trial in enumerate(seated if self.tells else ()):
+            floor.on_loss(place, 1, validation_loss(trial.config, 1))
         for place, trial in enumerate(seated):
             record = self.run(
                 trial, on_rung=partial(floor.on_rung, place), on_progress=partial(floor.on_progress, place)
@@ -126,7 +130,7 @@ class ToyRunner:
         loss = loss_of(config)
         intermediate: dict[int, float] = {}
         for rung in range(1, 3 if config.method else 1):
-            intermediate[rung] = loss * (1 + 1 / rung)
+            intermediate[rung] = validation_loss(config, rung)
             if on_rung(rung, intermediate[rung]):
                 return record(config, state="PRUNED", intermediate=intermediate)
         if config.method_spec and config.method_spec.training.learning_rate > self.out_of_memory_above:
@@ -159,6 +163,10 @@ class ToyRunner:
             raise ConnectionError(f"401 Unauthorized for https://me:CANARY@host/v1?token=CANARY: {told}")
         if name in self.refuses:
             raise TaskError("gsm8k: no such task here.")
+
+
+def validation_loss(config: TrialConfig, rung: int) -> float:
+    return loss_of(config) * (1 + 1 / rung)
 
 
 def loss_of(config: TrialConfig) -> float:

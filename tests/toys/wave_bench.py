@@ -32,8 +32,14 @@ class ToyFloor:
     records: dict[int, TrialRecord] = field(default_factory=dict)
     offered: list[int] = field(default_factory=list)
     parts: list[tuple[int, str]] = field(default_factory=list)
+    rungs: list[tuple[str, int, int]] = field(default_factory=list)
+    """Losses told and rungs asked about, as they came: which of the two, place and rung."""
 
-    def on_rung(self, place: int, _rung: int, _loss: float) -> bool:
+    def on_loss(self, place: int, rung: int, _loss: float) -> None:
+        self.rungs.append(("told", place, rung))
+
+    def on_rung(self, place: int, rung: int, _loss: float) -> bool:
+        self.rungs.append(("asked", place, rung))
         return place in self.prune
 
     def on_progress(self, place: int, progress) -> None:

@@ -30,6 +30,7 @@ from sweep.training.lanes.reader import Reader
 from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.transfer import fetched, joined
+from sweep.training.lanes.verdicts import judge
 from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows
 
@@ -240,31 +241,29 @@ class Lanes:
             rows = self._lanes[due[0]].validation_rows
             group = [number for number in due if self._lanes[number].validation_rows == rows][:width]
             due = [number for number in due if number not in group]
-            try:
-                self._take_rungs(group, ends)
-            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-                due = self._cope_at_rung(group, error, ends) + due
+            due = self._take_losses(group, ends) + due
+        ends += [self._remove(number, error) for number, error in judge(self._lanes).items()]
         ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
 
-    def _cope_at_rung(self, group: list[int], error: BaseException, ends: list[LaneEnd]) -> list[int]:
-        """A validation was not finished. Gives the lanes that are still due: narrower, where memory ran out."""
-        if len(group) == 1:
-            ends.append(self._remove(group[0], error))
-        elif is_out_of_memory(error):
-            self._width.limit(len(group) // 2)
-            release_memory()
-        else:
-            for number in self._at_rung(group):
-                try:
-                    self._take_rungs([number], ends)
-                except Exception as own:  # noqa: BLE001 - whatever ends a trial is its result
-                    ends.append(self._remove(number, own))
+    def _take_losses(self, group: Sequence[int], ends: list[LaneEnd]) -> list[int]:
+        """Take the validation loss of each lane. Gives those that are still due: narrower, where memory ran out."""
+        try:
+            self._note_losses(group, ends)
+        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
+            if len(group) == 1:
+                ends.append(self._remove(group[0], error))
+            elif is_out_of_memory(error):
+                self._width.limit(len(group) // 2)
+                release_memory()
+            else:
+                for number in self._at_rung(group):
+                    self._take_losses([number], ends)
         return self._at_rung(group)
 
     def _at_rung(self, numbers: Iterable[int]) -> list[int]:
         return [number for number in numbers if number in self._lanes and self._lanes[number].is_at_rung]
 
-    def _take_rungs(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
+    def _note_losses(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
         began = time.monotonic()
         losses = self._validation_losses(group)
         vocabulary = self._base.config.get_text_config().vocab_size
@@ -273,7 +272,7 @@ class Lanes:
             lane = self._lanes[number]
             lane.validation_seconds += each
             try:
-                lane.take_rung(loss, vocabulary)
+                lane.note_loss(loss, vocabulary)
             except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
                 ends.append(self._remove(number, error))
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import get_scheduler
-from transformers.trainer import Trainer
 
 from sweep.progress import Progress
 from sweep.rungs import rungs
 from sweep.spec import MethodSpec
-from sweep.training.arguments import sft_config
 from sweep.training.callbacks import StepLog, refuse_diverged, refuse_infinite
+from sweep.training.lanes import optimizer
 from sweep.training.lanes.order import RawRows, Window, validation_rows_for, windows
 from sweep.training.lanes.packed import Row, Share
 from sweep.training.lanes.stacks import LaneAdapters
@@ -38,6 +36,8 @@ class LaneJob:
     steps_file: Path
     on_rung: Callable[[int, float], bool]
     """Called with rungs from 1 and the validation loss; True ends the trial."""
+    on_loss: Callable[[int, float], None]
+    """Called with the same before any of the trials that came to rungs in the same step is judged."""
     on_progress: Callable[[Progress], None]
     deadline: float | None
     """On the monotonic clock."""
@@ -82,8 +82,18 @@ class Lane:
         self.validation_seconds = 0.0
         self.excused_seconds = 0.0
         self.pruned = False
+        self.unjudged: tuple[int, float] | None = None
+        """The rung that it has come to and its loss there, until somebody has judged it."""
         self.ever_had_company = False
-        self.optimizer, self.optim, self.schedule = _optimizer(job, adapters, len(rows), dtype, device, self.max_steps)
+        self.optimizer, self.optim, self.schedule = optimizer.build(
+            training,
+            adapters.parameters,
+            rows=len(rows),
+            dtype=dtype,
+            device=device,
+            seed=job.seed,
+            output=job.output,
+        )
         saved = None if job.keeper is None else job.keeper.take()
         self.log = StepLog(job.steps_file, b"" if saved is None else steps_of(saved))
         self._first_loss = self._rate = 0.0
@@ -178,14 +188,19 @@ class Lane:
         if not self.is_done:
             self._open_window()
 
-    def take_rung(self, loss: float, vocabulary: int) -> None:
-        """Report a validation loss. Raises TrialError where it diverged."""
+    def note_loss(self, loss: float, vocabulary: int) -> None:
+        """Write down a validation loss. Raises TrialError where it diverged."""
         rung = self.rungs[self.step]
         self.log.write(step=self.step, rung=rung, validation_loss=loss)
         refuse_diverged(self.step, loss, first_loss=self._first_loss, vocabulary=vocabulary)
         self.intermediate[rung] = loss
+        self.unjudged = rung, loss
         self.job.on_progress(Progress("validate", self.step, self.max_steps, loss))
-        self.pruned = self.job.on_rung(rung, loss)
+
+    def take_verdict(self, *, prune: bool) -> None:
+        """Go on or end where the validation loss was noted."""
+        self.pruned = prune
+        self.unjudged = None
         self._mark()
 
     @property
@@ -268,24 +283,3 @@ class Lane:
             drawn = torch.empty((), dtype=torch.int64)
             drawn.random_(generator=self.adapters.generator)
         self._dropout_state = self.adapters.generator.get_state()
-
-
-def _optimizer(  # noqa: PLR0913, PLR0917
-    job: LaneJob, adapters: LaneAdapters, rows: int, dtype: torch.dtype, device: torch.device, steps: int
-) -> tuple[torch.optim.Optimizer, str, torch.optim.lr_scheduler.LRScheduler]:
-    """The optimizer that the Trainer would make, over this lane's weights alone, with its name and schedule."""
-    arguments = sft_config(job.method.training, rows=rows, dtype=dtype, device=device, seed=job.seed, output=job.output)
-    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
-    if kind is torch.optim.AdamW:
-        # One pass over all weights of the lane; the same numbers up to rounding.
-        settings = {**settings, "fused": True}
-    settings.pop("foreach", None)
-    optimizer = kind(adapters.parameters, weight_decay=arguments.weight_decay, **settings)
-    schedule = get_scheduler(
-        arguments.lr_scheduler_type,
-        optimizer=optimizer,
-        num_warmup_steps=arguments.get_warmup_steps(steps),
-        num_training_steps=steps,
-        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
-    )
-    return optimizer, arguments.optim.value, schedule

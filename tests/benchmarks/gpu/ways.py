@@ -192,7 +192,7 @@ def seated(
                 seats.seat(
                     LaneJob(
                         given, number, here / "checkpoint", here / "steps.jsonl",
-                        on_rung=lambda *_: False, on_progress=lambda _: None, deadline=None,
+                        on_rung=lambda *_: False, on_loss=lambda *_: None, on_progress=lambda _: None, deadline=None,
                     )
                 )  # fmt: skip
             yield seats, step

@@ -70,6 +70,18 @@ def test_a_pruned_trials_seat_is_taken_at_once_by_one_that_was_asked_for_knowing
     assert refilled >= 3
 
 
+def test_trials_that_come_to_a_rung_together_are_judged_by_the_losses_of_all(lab: Lab) -> None:
+    only = {"lora": toy_study().methods["lora"].model_dump()}
+    spec = random_study(methods=only, pruner=HALVING, budget={"trials_per_method": 6, "confirm_seeds": 0}, lanes=6)
+
+    lab.start(spec, facts=FACTS, tells=True)
+
+    records = sorted(lab.run.search_records("lora"), key=lambda record: record.intermediate[1])
+    # One in three goes on, in whatever order they are asked about; one after another the first would in any case.
+    assert [record.state for record in records] == ["COMPLETE"] * 2 + ["PRUNED"] * 4
+    assert {record.config.number for record in records[:2]} != {0, 1}
+
+
 def _number(event: Event) -> int | None:
     """Number of a trial of LoRA's search that the event begins or ends."""
     if isinstance(event, TrialStarted):

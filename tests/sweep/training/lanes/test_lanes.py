@@ -284,6 +284,33 @@ def test_what_two_lanes_add_is_what_each_adds_by_itself(bench: Bench) -> None:
     assert all(float(grad.abs().max()) > 0 for grad in together[1::2])
 
 
+def test_lanes_that_come_to_a_rung_together_are_all_told_of_before_any_is_judged(bench: Bench) -> None:
+    heard: list[tuple[str, str, int]] = []
+    lanes = bench.lanes(DROPPING.method, width=1)
+    trials = {
+        "short": Trial(lora(num_train_epochs=1.0), seed=1),
+        "same": Trial(lora(num_train_epochs=1.0), seed=2),
+        "long": Trial(lora(num_train_epochs=2.0, validations=4), seed=3, prune_at=1),
+    }
+
+    def seat(name: str, trial: Trial) -> None:
+        def judge(rung: int, _loss: float) -> bool:
+            heard.append(("judged", name, rung))
+            return rung == trial.prune_at
+
+        lanes.seat(bench.job(trial, name, on_loss=lambda rung, _: heard.append(("told", name, rung)), on_rung=judge))
+
+    for name, trial in trials.items():
+        seat(name, trial)
+    drain(lanes)
+    lanes.close()
+
+    assert heard == [(how, name, 1) for how in ("told", "judged") for name in trials] + [
+        (how, name, 2) for how in ("told", "judged") for name in ("short", "same")
+    ]
+    assert "validation_loss" in bench.steps("long")[-1]
+
+
 def test_each_lane_is_validated_on_as_many_rows_as_it_asks_for_alone(bench: Bench) -> None:
     trials = {f"{rows}-rows": Trial(lora(validation_rows=rows)) for rows in (1, 2, 100)}
     ends = bench.together({**trials, "again": trials["2-rows"]})
