@@ -20,6 +20,7 @@ from evals.code.policy import code_execution
 from evals.errors import RunError, TaskError
 from evals.judge.tasks import JUDGED, build_judged
 from evals.models.bounded import BoundsError, bounded
+from evals.models.scored import ScoredModel
 from evals.noise import noise_between, repeat_directory
 from evals.offline import reading_from
 from evals.quiet import OnProgress, quietly
@@ -86,8 +87,15 @@ def score(  # noqa: PLR0913
         samples=scores.samples,
         seconds=scores.seconds,
         noise=noise,
-        notices=tuple(scores.notices),
+        notices=(*scores.notices, *_memory_notices(lm)),
     )
+
+
+def _memory_notices(lm: HFLM) -> tuple[str, ...]:
+    if not (isinstance(lm, ScoredModel) and lm.engine.ran_out):
+        return ()
+    said = f"memory ran out while scoring with batch_size {lm.batch_size}: some answers were computed fewer at a time"
+    return (f"{said}, which may round otherwise.",)
 
 
 def load_tasks(

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from evals.models.memory import is_out_of_memory
 from evals.result import EvalResult
 from evals.spec import Spec
 from sweep.config import TrialConfig
 from sweep.disk import trouble
 from sweep.environment import describe
 from sweep.errors import TrialError
-from sweep.models import is_out_of_memory
 from sweep.record import DeviceUse, Failure, FailureKind, Memory, Sharing, State, TrainingResult, TrialRecord
 from sweep.secrets import hide_secrets
 from sweep.store import TrialDirectory, trained_tokens

@@ -12,10 +12,8 @@ is scored is what would be deployed.
 """
 
 import ctypes
-import errno
 import gc
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,12 +30,6 @@ from evals.spec import ModelSpec
 from sweep.errors import MachineError
 from sweep.method_rules import quantization_of
 from sweep.spec import MethodSpec
-
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|ALLOC_FAILED|bad_alloc|can't start new thread",
-    re.IGNORECASE,
-)
-"""What libraries say of memory that cannot be had, under errors that mean anything; a thread's stack needs some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +117,6 @@ def weights_are_finite(model: torch.nn.Module) -> bool:
 def are_finite(weights: Mapping[str, torch.Tensor]) -> bool:
     """Whether every weight is a number."""
     return all(bool(torch.isfinite(weight).all()) for weight in weights.values())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, of the device or of the host."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def nondeterminism(device: torch.device) -> str | None:

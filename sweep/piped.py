@@ -84,7 +84,7 @@ def crash_of(error: Exception) -> Crashed | Refused:
     ran_out = isinstance(error, MemoryError)
     # Where torch has not been imported, its errors cannot be there.
     if "torch" in sys.modules:
-        from sweep.models import is_out_of_memory
+        from evals.models.memory import is_out_of_memory
 
         ran_out = is_out_of_memory(error)
     said, trace = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))

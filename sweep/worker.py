@@ -226,18 +226,19 @@ def serve(  # noqa: PLR0913
     requests: Connection,
     lifeline: Connection,
     *,
-    log: Path,
+    output: Connection,
     device: str | None,
     build_runner: Callable[[], Runner],
     threads: int | None = None,
 ) -> None:
     """Answer requests until the driver hangs up.
 
-    `device` is what CUDA_VISIBLE_DEVICES becomes, and `threads` how many this process computes with; None leaves them.
+    What this process prints goes to `output`. `device` is what CUDA_VISIBLE_DEVICES becomes, and `threads` how many it
+    computes with; None leaves them.
     """
     # Ctrl-C in a terminal reaches every process of the group; only the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _write_output_to(log)
+    _print_to(output)
     ending = Ending()
     threading.Thread(target=ending.with_driver, args=(lifeline,), daemon=True).start()
     # A machine that is taken back often says so to every process by itself.
@@ -287,11 +288,9 @@ def answer(
         return crash_of(error)
 
 
-def _write_output_to(log: Path) -> None:
-    """Send all that this process and its libraries print, in Python or below, to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _print_to(output: Connection) -> None:
+    """Send all that this process and its libraries print, in Python or below, through a pipe."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-        os.dup2(descriptor, stream.fileno())
-    os.close(descriptor)
+        os.dup2(output.fileno(), stream.fileno())
+    output.close()

@@ -7,13 +7,14 @@ stop string run on, and cuts the text afterwards.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from evals.models.caches import Recorded, Slots
 from evals.models.engine import Engine
+from evals.models.memory import is_out_of_memory
 from evals.models.prefix import cluster, find_leaves
 from evals.models.rows import plain_row, stack_rows
 
@@ -44,23 +45,37 @@ class _Row:
 def generate(
     engine: Engine, prompts: Sequence[Prompt], *, batch_size: int, on_answer: Callable[[int], None]
 ) -> list[list[list[int]]]:
-    """Generate from each prompt with each adapter of the engine: adapters by prompts by tokens."""
-    answers: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(engine.copies)]
-    finished = [0] * len(prompts)
-    for row in _Decoder(engine, prompts, batch_size * engine.copies).rows():
-        answers[row.adapter][row.number] = row.generated
-        finished[row.number] += 1
-        on_answer(int(finished[row.number] == engine.copies))
-    return answers
+    """Generate from each prompt with each adapter of the engine: adapters by prompts by tokens.
+
+    Where memory runs out, the answers that are not done are begun again with half as many at a time.
+    """
+    done: dict[tuple[int, int], list[int]] = {}
+    size = batch_size * engine.copies
+    while len(done) < len(prompts) * engine.copies:
+        try:
+            for row in _Decoder(engine, prompts, size, done.keys()).rows():
+                done[row.number, row.adapter] = row.generated
+                on_answer(int(all((row.number, copy) in done for copy in range(engine.copies))))
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size = min(size, len(prompts) * engine.copies) // 2
+        else:
+            break
+        engine.give_way()
+    return [[done[number, copy] for number in range(len(prompts))] for copy in range(engine.copies)]
 
 
 class _Decoder:
     """Slots, and the prompts that wait for one."""
 
-    def __init__(self, engine: Engine, prompts: Sequence[Prompt], size: int) -> None:
+    def __init__(self, engine: Engine, prompts: Sequence[Prompt], size: int, done: Collection[tuple[int, int]]) -> None:
+        """`done` are answers that are not wanted any more, by prompt and adapter."""
         self.engine = engine
         self.capacity = max((len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts), default=0)
-        self.waiting: deque[tuple[tuple[int, ...], _Row]] = deque(self._ordered(prompts))
+        self.waiting: deque[tuple[tuple[int, ...], _Row]] = deque(
+            (prefix, row) for prefix, row in self._ordered(prompts) if (row.number, row.adapter) not in done
+        )
         self.seats: list[_Row | None] = [None] * min(size, len(self.waiting))
         self.slots: Slots | None = None
         self.prefix: tuple[int, ...] = ()

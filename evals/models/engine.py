@@ -5,18 +5,22 @@ narrowed to the chosen positions, so that scaling and soft-capping of logits sta
 takes all that is tried out once on a few tokens; one that does not is scored the plain way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from evals.models.caches import Reading, Recorded, Slots
+from evals.models.memory import give_back, is_out_of_memory
 from evals.models.prefix import cluster, find_leaves
 from evals.models.rows import Batch, lay_out, plain_row, stack_rows
 from evals.models.shared import going_on_from
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 ATTENTION = ("sdpa", "eager")
 """Back ends that take any mask."""
@@ -43,6 +47,8 @@ class Engine:
         self.model = model
         self.routing = routing
         self.copies = 1 if routing is None else routing.size
+        self.ran_out = False
+        """Whether memory has run out, so that fewer rows were read at a time than was asked for."""
         self._looks_apart = False
 
     @cached_property
@@ -64,6 +70,22 @@ class Engine:
     def layers(self) -> int:
         """Number of layers that attend."""
         return len(DynamicCache(config=self.model.config).layers)
+
+    def within_memory(self, compute: Callable[[Sequence[Item]], list[Found]], items: Sequence[Item]) -> list[Found]:
+        """What is computed of all items, in halves down to one by one where memory runs out."""
+        try:
+            return compute(items)
+        except Exception as error:
+            if len(items) == 1 or not is_out_of_memory(error):
+                raise
+        self.give_way()
+        middle = len(items) // 2
+        return self.within_memory(compute, items[:middle]) + self.within_memory(compute, items[middle:])
+
+    def give_way(self) -> None:
+        """Memory has run out: give back what nothing names any more, to go on with less."""
+        self.ran_out = True
+        give_back()
 
     def read_prefix(self, tokens: Sequence[int]) -> Recorded | None:
         """Read a prefix once for each adapter; nothing for no tokens."""

@@ -7,9 +7,11 @@ continuation of its context, and short rows join others up to the longest one's 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from evals.models.caches import Recorded
 from evals.models.engine import Engine
 from evals.models.prefix import cluster, find_leaves
 from evals.models.rows import Row, fill_batches, lay_out, stack_rows
@@ -50,16 +52,30 @@ def loglikelihoods(
         past = engine.read_prefix(found.prefix)
         laid = [lay_out(leaves, pack, len(found.prefix)) for pack in found.packs]
         for rows in fill_batches(laid, batch_size):
-            asked = _Asked(requests, by_leaf, rows, len(found.prefix))
-            batch = stack_rows(rows * engine.copies)
-            adapters = [copy for copy in range(engine.copies) for _ in rows]
-            logits, _ = engine.read(batch, adapters, past, *asked.positions(engine.copies))
-            for copy, share in enumerate(logits.chunk(engine.copies)):
-                for number, answer in asked.answers(share):
-                    answers[copy][number] = answer
-            for _ in asked.wanted:
-                on_answer(1)
+            ask = partial(_ask, engine, requests, by_leaf, len(found.prefix), past)
+            for copy, number, answer in engine.within_memory(ask, rows):
+                answers[copy][number] = answer
+                on_answer(int(copy == 0))
     return answers
+
+
+def _ask(  # noqa: PLR0913, PLR0917
+    engine: Engine,
+    requests: Sequence[Request],
+    by_leaf: dict[int, list[int]],
+    prefix: int,
+    past: Recorded | None,
+    rows: Sequence[Row],
+) -> list[tuple[int, int, Answer]]:
+    """Read rows with every adapter. Gives answers, each with its adapter and the number of its request."""
+    asked = _Asked(requests, by_leaf, rows, prefix)
+    adapters = [copy for copy in range(engine.copies) for _ in rows]
+    logits, _ = engine.read(stack_rows([*rows] * engine.copies), adapters, past, *asked.positions(engine.copies))
+    return [
+        (copy, number, answer)
+        for copy, share in enumerate(logits.chunk(engine.copies))
+        for number, answer in asked.answers(share)
+    ]
 
 
 class _Asked:

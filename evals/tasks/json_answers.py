@@ -122,7 +122,7 @@ def _f1_within(name: str, ours: Leaves, theirs: Leaves) -> tuple[float, float]:
 def _follows(found: Found | None, schema: Mapping[str, object]) -> bool:
     try:
         return found is not None and conforms(found.value, schema)
-    except RecursionError:
+    except (RecursionError, TimeoutError):
         return False
 
 

@@ -5,10 +5,11 @@ one would let every answer pass. `format` is no assertion in the standard either
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import regex  # type: ignore[import-untyped]  # it has no types
 
 from evals.errors import TaskError
 
@@ -31,6 +32,8 @@ ANNOTATIONS = frozenset(
     {"$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "format"}
 )
 REFERENCE = "#/$defs/"
+PATTERN_SECONDS = 1.0
+"""Longest time that a pattern may look through a string: there are patterns that take years over some strings."""
 
 
 def read_schema(path: Path) -> Schema:
@@ -59,7 +62,10 @@ def complaints(schema: Schema) -> list[tuple[Steps, str]]:
 
 
 def conforms(value: object, schema: object, root: Schema | None = None) -> bool:
-    """Whether a JSON value follows a schema; one nested beyond Python's stack raises RecursionError."""
+    """Whether a JSON value follows a schema.
+
+    Raises RecursionError for one nested beyond Python's stack, TimeoutError where a pattern takes too long over it.
+    """
     if isinstance(schema, bool):
         return schema
     if not isinstance(schema, Mapping):
@@ -118,6 +124,10 @@ def _unique(value: object, given: Given, _: Schema, __: Schema) -> bool:
     return not any(_equal(item, other) for index, item in enumerate(value) for other in value[:index])
 
 
+def _is_found(pattern: str, text: str) -> bool:
+    return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+
+
 CHECKS: Mapping[str, Callable[[object, Given, Schema, Schema], bool]] = {
     "type": _type,
     "enum": lambda value, given, _, __: any(_equal(value, choice) for choice in given),
@@ -135,7 +145,7 @@ CHECKS: Mapping[str, Callable[[object, Given, Schema, Schema], bool]] = {
     "exclusiveMaximum": lambda value, given, _, __: not _is_number(value) or value < given,
     "minLength": lambda value, given, _, __: not isinstance(value, str) or len(value) >= given,
     "maxLength": lambda value, given, _, __: not isinstance(value, str) or len(value) <= given,
-    "pattern": lambda value, given, _, __: not isinstance(value, str) or re.search(given, value) is not None,
+    "pattern": lambda value, given, _, __: not isinstance(value, str) or _is_found(given, value),
     "anyOf": lambda value, given, _, root: any(conforms(value, inner, root) for inner in given),
     "allOf": lambda value, given, _, root: all(conforms(value, inner, root) for inner in given),
     "oneOf": lambda value, given, _, root: sum(conforms(value, inner, root) for inner in given) == 1,
@@ -200,8 +210,8 @@ def _is_filled_list(given: object) -> bool:
 
 def _is_pattern(given: object) -> bool:
     try:
-        return isinstance(given, str) and re.compile(given) is not None
-    except re.error:
+        return isinstance(given, str) and regex.compile(given) is not None
+    except regex.error:
         return False
 
 
@@ -218,7 +228,7 @@ _MAPPING = (lambda given: isinstance(given, Mapping), "a mapping from names to s
 NEEDED: Mapping[str, tuple[Callable[[Given], bool], str]] = {
     "type": (_are_types, f"one of {', '.join(TYPES)}, or a list of them"),
     "required": (_are_names, "a list of names"),
-    "pattern": (_is_pattern, "a regular expression that Python's re can read"),
+    "pattern": (_is_pattern, "a regular expression"),
     "uniqueItems": (lambda given: isinstance(given, bool), "true or false"),
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _NUMBER),
     **dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _COUNT),

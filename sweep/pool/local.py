@@ -16,6 +16,7 @@ from pathlib import Path
 from sweep.errors import WorkerDiedError
 from sweep.plan.devices import largest
 from sweep.pool.evidence import MemoryEvidence
+from sweep.pool.log import WorkerLog
 from sweep.pool.process import LOOK_SECONDS, Worker, death_of, end, has_grown, read, start_clock
 from sweep.protocol import (
     Died,
@@ -194,12 +195,13 @@ class LocalPool:
         context = multiprocessing.get_context("spawn")
         requests, their_requests = context.Pipe()
         their_lifeline, lifeline = context.Pipe(duplex=False)
-        log = self._logs / f"worker-{self._first_number + seat}.log"
+        output, their_output = context.Pipe(duplex=False)
+        log = WorkerLog(self._logs / f"worker-{self._first_number + seat}.log", output)
         process = context.Process(
             target=serve,
             args=(their_requests, their_lifeline),
             kwargs={
-                "log": log,
+                "output": their_output,
                 "device": self._devices[seat],
                 "threads": self._threads,
                 "build_runner": self._build_runner,
@@ -210,6 +212,7 @@ class LocalPool:
         # The worker holds its own copies; ours would keep a pipe open after its end.
         their_requests.close()
         their_lifeline.close()
+        their_output.close()
         return Worker(process, requests, lifeline, log, MemoryEvidence.of(process.pid))
 
     def _collect(self, worker: Worker) -> list[Report]:

@@ -5,11 +5,11 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
 import psutil
 
 from sweep.pool.evidence import MemoryEvidence
+from sweep.pool.log import WorkerLog
 from sweep.protocol import Crashed, Died, Emptied, Finished, Message, Placed, Prepared, Ready, Refused, Report
 
 SETTLING_REQUESTS = 4
@@ -28,7 +28,7 @@ class Worker:
     requests: Connection
     lifeline: Connection
     """Closing it ends the process at once."""
-    log: Path
+    log: WorkerLog
     evidence: MemoryEvidence
     """Of what it would mean that the process is killed."""
     is_ready: bool = False
@@ -114,6 +114,7 @@ def end(worker: Worker) -> None:
             worker.process.join(LOOK_SECONDS)
     for end in (worker.requests, worker.lifeline):
         end.close()
+    worker.log.finish(LOOK_SECONDS)
 
 
 def death_of(worker: Worker) -> Died:
@@ -128,5 +129,5 @@ def death_of(worker: Worker) -> Died:
         reason = f"was ended by {signal.Signals(-code).name}"
     else:
         reason = f"ended with exit code {code}"
-    text = f"The worker process {reason}. What it printed is in {worker.log.name}."
+    text = f"The worker process {reason}. What it printed is in {worker.log.path.name}."
     return Died("out_of_memory" if ran_out else "worker_died", text)

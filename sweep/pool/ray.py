@@ -61,7 +61,7 @@ class RayCluster:
 
     def ready(self, calls: Sequence[object], timeout_seconds: float) -> Sequence[object]:
         """Calls that have been answered or have failed, waiting a bounded time for the first."""
-        if self._roll.is_lost:
+        if self._roll.is_lost():
             return list(calls)
         done, _ = self._ray.wait(list(calls), num_returns=1, timeout=timeout_seconds)
         if done and len(calls) > 1:
@@ -71,7 +71,7 @@ class RayCluster:
     def result(self, call: object) -> Any:  # noqa: ANN401 - what the method gave
         """The answer to a call. Raises GoneError, AwayError, or what the method raised."""
         errors = self._ray.exceptions
-        if self._roll.is_lost:
+        if self._roll.is_lost():
             # Workers that cannot reach the head end by themselves.
             raise GoneError("the head of the cluster does not answer")
         try:
@@ -85,7 +85,7 @@ class RayCluster:
 
     def end(self, seat: object) -> None:
         """End a seat, by force."""
-        if self._roll.is_lost:
+        if self._roll.is_lost():
             return
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(seat)
@@ -93,7 +93,7 @@ class RayCluster:
     def close(self) -> None:
         """Leave the cluster."""
         self._roll.end()
-        if self._roll.is_lost:
+        if self._roll.is_lost():
             # Ray's part of it waits for the head, until Ray ends this process with words of its own.
             NO_END.set()
             return

@@ -24,9 +24,8 @@ class Roll:
         self._told, self._heard = ask(), time.monotonic()
         threading.Thread(target=self._call, daemon=True).start()
 
-    @property
     def is_lost(self) -> bool:
-        """Whether the head has said nothing for too long, which is for good."""
+        """Whether the head has said nothing for too long, which is for good. Waits for seconds before it says so."""
         if not self._is_lost and self._is_silent:
             # A process that was stopped for a while has to ask once more.
             time.sleep(3 * ASK_SECONDS)
@@ -39,7 +38,7 @@ class Roll:
 
     def nodes(self) -> Mapping[str, Node]:
         """Nodes by their identifiers. Raises ClusterLostError where the head has said nothing for too long."""
-        if self.is_lost:
+        if self.is_lost():
             raise ClusterLostError(
                 f"the head of the cluster has not answered for {self._lost_seconds:.0f} s. Everything that ended is "
                 "saved; start the cluster and run the study again."

@@ -102,7 +102,7 @@ class Driver:
         self._data_root = data_root
         self._tracker = tracker
         self._on_event = on_event
-        self._facts: Facts | None = None
+        self._first_facts: Facts | None = None
         self._rows: int | None = None
         self._company = Company(spec, lambda: self._facts)
         self._pool = workers.open(run, on_event, silence_seconds=spec.silence_seconds)
@@ -225,7 +225,7 @@ class Driver:
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
-        self._facts = prepared.facts and self._pool.largest(prepared.facts)
+        self._first_facts = prepared.facts
         self._rows = prepared.rows["train"]
         data = {
             "rows": dict(prepared.rows),
@@ -237,12 +237,20 @@ class Driver:
         self._on_event(DataReady(prepared.rows, prepared.dropped))
         return dispatcher
 
+    @property
+    def _facts(self) -> Facts | None:
+        """What memory can be reckoned from, with the largest device that there is or has been: workers come and go."""
+        self._first_facts = self._first_facts and self._pool.largest(self._first_facts)
+        return self._first_facts
+
     def _refusal(self, config: TrialConfig) -> str | None:
         """Why a config cannot fit. It is asked while trials run, by when the first worker has said what there is."""
-        return None if self._facts is None else refusal(config, self._facts)
+        facts = self._facts
+        return None if facts is None else refusal(config, facts)
 
     def _memory(self, config: TrialConfig) -> float | None:
-        return None if self._facts is None else memory_needed(config, self._facts)
+        facts = self._facts
+        return None if facts is None else memory_needed(config, facts)
 
     def _data_for(self, config: TrialConfig) -> PrepareData:
         return PrepareData(

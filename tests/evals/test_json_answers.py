@@ -130,3 +130,14 @@ def test_a_schema_judges_the_value_that_was_found(tmp_path) -> None:
 
     assert [grade(row, answer)["schema_valid"] for answer in ('So: {"a": 2}', '{"b": 1}', "none")] == [1.0, 0.0, 0.0]
     assert "schema_valid" not in build_json_grader(own.model_copy(update={"json_schema": None}), [row])(row, "{}")
+
+
+def test_an_answer_that_a_pattern_is_not_done_with_does_not_follow_the_schema(tmp_path) -> None:
+    schema = {"properties": {"a": {"pattern": "^(a|aa)+$"}}}
+    own = OwnDataSpec(rows=tmp_path / "rows.jsonl", answer="json", json_schema=schema)
+    row = OwnRow(row=1, prompt="?", completion="{}", answer='{"a": "aaa"}')
+    grade = build_json_grader(own, [row])
+
+    assert grade(row, '{"a": "aaa"}')["schema_valid"] == 1.0
+    grades = grade(row, canonical({"a": "a" * 60 + "!"}))
+    assert (grades["schema_valid"], grades["json_valid"]) == (0.0, 1.0)

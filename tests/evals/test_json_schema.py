@@ -1,6 +1,7 @@
 """The part of JSON schema that is checked, and the refusal of the rest."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from evals.errors import TaskError
-from evals.tasks.json_schema import complaints, conforms, read_schema
+from evals.tasks.json_schema import PATTERN_SECONDS, complaints, conforms, read_schema
 
 KEYWORDS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
     ({"type": "integer"}, [1, 1.0, -3], [1.5, True, "1", None]),
@@ -38,6 +39,16 @@ def test_each_keyword_admits_what_the_standard_says(schema, follow: list[Any], b
     assert complaints(schema) == []
     assert [value for value in follow if not conforms(value, schema)] == []
     assert [value for value in break_ if conforms(value, schema)] == []
+
+
+def test_a_pattern_that_would_take_years_over_a_string_is_given_up() -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string", "pattern": "^(a|aa)+$"}}}
+    began = time.monotonic()
+
+    with pytest.raises(TimeoutError):
+        conforms({"name": "a" * 60 + "!"}, schema)
+
+    assert time.monotonic() - began < 10 * PATTERN_SECONDS
 
 
 @pytest.mark.parametrize(

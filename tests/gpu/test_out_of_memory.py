@@ -12,9 +12,10 @@ from agreement import deviation
 from datasets import Dataset
 from lanes_bench import Bench, Trial, drain, lora
 
+from evals.models.memory import is_out_of_memory
 from evals.spec import ModelSpec
 from sweep.easing import Easing, eased, next_rung
-from sweep.models import is_out_of_memory, release_memory
+from sweep.models import release_memory
 
 LENGTH = 1024
 SETTINGS = {

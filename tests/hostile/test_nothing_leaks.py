@@ -106,6 +106,13 @@ def test_no_secret_is_in_any_file(watched: Watched) -> None:
     assert {path.name for path in files} >= {"record.json", "mlflow.db", "optuna.db", "index.html", "report.json"}
 
 
+def test_what_a_worker_printed_is_kept_without_them(watched: Watched) -> None:
+    printed = (watched.run.path / "worker-0.log").read_text()
+
+    for begin in ("", "from below Python: "):
+        assert f"\n{begin}401 Unauthorized for https://***@host/v1?token=*** " in printed
+
+
 def test_the_error_that_repeated_them_is_kept_without_them(watched: Watched) -> None:
     record = watched.run.search_trial("lora", 1).read_record()
 

@@ -14,6 +14,7 @@ from toy_runner import ToyRunner, build_toy, toy_study
 
 from sweep.config import configure
 from sweep.piped import crash_of
+from sweep.pool.log import WorkerLog
 from sweep.protocol import (
     Crashed,
     Finished,
@@ -37,11 +38,14 @@ class Line:
     def __init__(self, runner: ToyRunner, log: Path) -> None:
         self.requests, theirs = CONTEXT.Pipe()
         their_lifeline, self.lifeline = CONTEXT.Pipe(duplex=False)
-        kwargs = {"log": log, "device": "7", "build_runner": functools.partial(build_toy, runner)}
+        output, their_output = CONTEXT.Pipe(duplex=False)
+        self.log = WorkerLog(log, output)
+        kwargs = {"output": their_output, "device": "7", "build_runner": functools.partial(build_toy, runner)}
         self.process = CONTEXT.Process(target=serve, args=(theirs, their_lifeline), kwargs=kwargs)
         self.process.start()
         theirs.close()
         their_lifeline.close()
+        their_output.close()
         assert isinstance(self.requests.recv(), Ready)
 
     def close(self) -> None:
@@ -114,6 +118,7 @@ def test_what_a_worker_prints_goes_to_its_log(
     line.requests.recv()
     line.lifeline.close()
     line.process.join(10)
+    line.log.finish(10)
 
     assert "prepared with seed 3 on 7" in (tmp_path / "worker.log").read_text()
     assert capfd.readouterr() == ("", "")

@@ -7,6 +7,7 @@ import errno
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class ToyRunner:
     """Trials whose worker finds no room for something that it writes."""
     refuses: tuple[str, ...] = ()
     blabs: tuple[str, ...] = ()
-    """Trials that end in an error which repeats every secret of the environment, as a library's may."""
+    """Trials that print every secret of the environment, and end in an error which repeats them, as a library's may."""
     leaks_bytes: int = 0
     """Memory that each trial leaves behind in its worker."""
     rows: int = 80
@@ -160,7 +161,10 @@ class ToyRunner:
         if name in self.blabs:
             secrets = {name: value for name, value in os.environ.items() if "CANARY" in value}
             told = " ".join(f"{name}={value} or {quote(value)}" for name, value in secrets.items())
-            raise ConnectionError(f"401 Unauthorized for https://me:CANARY@host/v1?token=CANARY: {told}")
+            said = f"401 Unauthorized for https://me:CANARY@host/v1?token=CANARY: {told}"
+            print(said, file=sys.stderr)  # noqa: T201 - as a library's retries do
+            os.write(1, f"from below Python: {said}\n".encode())
+            raise ConnectionError(said)
         if name in self.refuses:
             raise TaskError("gsm8k: no such task here.")
 

@@ -16,10 +16,11 @@ import torch
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from evals.models.memory import is_out_of_memory
 from evals.spec import ModelSpec
 from sweep.data.prepared import SplitName
 from sweep.errors import TrialError
-from sweep.models import is_out_of_memory, release_memory
+from sweep.models import release_memory
 from sweep.training.lanes import attention
 from sweep.training.lanes.ends import LaneEnd, save
 from sweep.training.lanes.fitness import Lent, refuse_misfit

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweep.models import is_out_of_memory, release_memory
+from evals.models.memory import is_out_of_memory
+from sweep.models import release_memory
 
 Values = dict[str, Any]
 

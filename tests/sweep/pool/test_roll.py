@@ -62,13 +62,13 @@ def test_a_head_that_is_gone_is_missed_in_time_and_never_waited_for(head: Head, 
 
     assert roll.nodes() == {"1": ONE}
     assert time.monotonic() - began < 1
-    until(lambda: roll.is_lost, 15)
+    until(roll.is_lost, 15)
     with pytest.raises(ClusterLostError, match=r"has not answered for 3 s\. Everything that ended is saved; start the"):
         roll.nodes()
     head.raises = False
     head.is_there.set()
     time.sleep(1.5)
-    assert roll.is_lost, "its workers have ended by now"
+    assert roll.is_lost(), "its workers have ended by now"
     roll.end()
 
 
@@ -78,6 +78,6 @@ def test_a_process_that_was_stopped_for_a_while_asks_again_before_it_gives_up(he
     time.sleep(2.5)
     threading.Timer(0.5, head.is_there.set).start()
 
-    assert not roll.is_lost
+    assert not roll.is_lost()
     assert roll.nodes() == {"1": ONE}
     roll.end()

@@ -5,11 +5,12 @@ import math
 import re
 import signal
 from collections import Counter
+from functools import partial
 
 import pytest
 from lab import Lab, name_of, random_study
 from shapes import llama_shape
-from toy_runner import RATE, toy_study
+from toy_runner import RATE, ToyRunner, build_toy, toy_study
 from toy_runner import record as make_record
 
 from evals.spec import ModelSpec
@@ -17,10 +18,12 @@ from sweep.config import configure_baseline
 from sweep.errors import InputError, RunError, StudyFailedError, TaskError
 from sweep.events import DataReady, Notice, PhaseStarted, SpaceExhausted, StudyEnded, TrialRung
 from sweep.plan.memory import estimate
+from sweep.pool.local import LocalPool
 from sweep.search.samplers import FEASIBLE
 from sweep.shape import Device, Facts, RowLengths
 from sweep.spec import MethodSpec, PeftSpec, TrainingSpec
 from sweep.store import write_record
+from sweep.study.phases import Workers, run_study
 
 
 def test_a_study_runs_baseline_then_all_methods_in_turn_then_finalists(lab: Lab) -> None:
@@ -248,6 +251,25 @@ def test_a_config_that_cannot_fit_is_not_run_and_is_replaced_by_one_that_may(lab
     run = [call for call in lab.calls if call.startswith("search lora")]
     assert len(run) == 4
     assert not {f"search lora/{trial.config.number}" for trial in refused} & set(run)
+
+
+def test_what_fits_a_larger_machine_is_tried_once_one_has_joined(lab: Lab) -> None:
+    class Joined(LocalPool):
+        def largest(self, facts: Facts) -> Facts:
+            if sum(call.startswith("search lora") for call in lab.calls) < 2:
+                return facts
+            return dataclasses.replace(facts, device=Device("Toy 9000 XL", "cpu", 10**12, 10**12))
+
+    build = partial(build_toy, ToyRunner(lab.path / "calls", facts=crowded(32)))
+    workers = Workers(build, cluster=lambda run, _: Joined(build, logs=run.path))
+    only = {"lora": toy_study().methods["lora"].model_dump()}
+    spec = random_study(methods=only, budget={"trials_per_method": 8, "confirm_seeds": 0})
+    run_study(spec, run=lab.run, data_root=lab.path, cache=lab.path, on_event=lab.events.append, workers=workers)
+
+    large = [trial for trial in lab.run.search_records("lora") if trial.config.method_spec.peft.lora_r == 32]
+    assert any(trial.was_run for trial in large)
+    run = {int(call.rsplit("/", 1)[1]) for call in lab.calls if call.startswith("search lora")}
+    assert all(sum(number < trial.config.number for number in run) <= 2 for trial in large if not trial.was_run)
 
 
 def test_a_study_in_which_no_config_fits_says_so_and_what_would_help(lab: Lab) -> None:
