@@ -65,6 +65,7 @@ def test_each_device_has_a_worker_that_sees_no_other(
 
     assert {report.job for report in answers} == set(jobs)
     assert all(isinstance(report.message, Prepared) for report in answers)
+    here.close()
     assert [(tmp_path / f"worker-{seat}.log").read_text().split()[-1] for seat in (0, 1)] == ["4", "5"]
 
 
