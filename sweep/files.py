@@ -60,7 +60,7 @@ def unreadable(path: Path, what: str, error: ValueError, remedy: str = "") -> Ru
     """One line, naming the first few of what may be hundreds of complaints."""
     found = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
     said = [": ".join([*filter(None, [".".join(map(str, one["loc"]))]), one["msg"]]) for one in found[:COMPLAINTS]]
-    said = said or [str(error)]
+    said = [text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..." for text in said or [str(error)]]
     more = f"; and {len(found) - COMPLAINTS} more" if len(found) > COMPLAINTS else ""
     why = "; ".join(said) + more
     return RunDirectoryError(f"{path}: damaged, or not {what} that this version can read ({why}).{remedy}")
