@@ -11,11 +11,9 @@ The cast at the end still rounds, so a short run at a small rate scores worse th
 is scored is what would be deployed.
 """
 
-import ctypes
-import gc
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from evals.models.load import keep_unpacked, load_model
+from evals.models.memory import give_back
 from evals.spec import ModelSpec
 from sweep.errors import MachineError
 from sweep.method_rules import quantization_of
@@ -130,12 +129,7 @@ def release_memory() -> None:
     """Give back what a trial held, once nothing names its model any more."""
     # transformers registers the embeddings with bitsandbytes' 8-bit optimizers and never takes them off again.
     GlobalOptimManager.get_instance().initialize()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    # The C library keeps what was freed, and nothing else on the machine could have it; not every one can be asked.
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 def _unpacked_size(parameter: torch.nn.Parameter) -> int:

@@ -50,8 +50,8 @@ def generate(
     Where memory runs out, the answers that are not done are begun again with half as many at a time.
     """
     done: dict[tuple[int, int], list[int]] = {}
-    size = batch_size * engine.copies
-    while len(done) < len(prompts) * engine.copies:
+    size = min(batch_size, len(prompts)) * engine.copies
+    while True:
         try:
             for row in _Decoder(engine, prompts, size, done.keys()).rows():
                 done[row.number, row.adapter] = row.generated
@@ -59,11 +59,10 @@ def generate(
         except Exception as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-            size = min(size, len(prompts) * engine.copies) // 2
         else:
-            break
+            return [[done[number, copy] for number in range(len(prompts))] for copy in range(engine.copies)]
+        size //= 2
         engine.give_way()
-    return [[done[number, copy] for number in range(len(prompts))] for copy in range(engine.copies)]
 
 
 class _Decoder:

@@ -1,8 +1,10 @@
 """Memory that runs out while a model computes."""
 
+import ctypes
 import errno
 import gc
 import re
+from contextlib import suppress
 
 import torch
 
@@ -23,7 +25,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def give_back() -> None:
-    """Give the device back what nothing names any more."""
+    """Give the device and the system back what nothing names any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # The C library keeps what was freed, and nothing else on the machine could have it; not every one can be asked.
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

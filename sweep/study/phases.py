@@ -102,9 +102,9 @@ class Driver:
         self._data_root = data_root
         self._tracker = tracker
         self._on_event = on_event
-        self._first_facts: Facts | None = None
+        self._known: Facts | None = None
         self._rows: int | None = None
-        self._company = Company(spec, lambda: self._facts)
+        self._company = Company(spec, self._facts)
         self._pool = workers.open(run, on_event, silence_seconds=spec.silence_seconds)
 
     def __enter__(self) -> Self:
@@ -225,7 +225,7 @@ class Driver:
         prepared = dispatcher.prepare(
             self._data_for(configure_baseline(self._spec, phase="baseline", data_root=self._data_root))
         )
-        self._first_facts = prepared.facts
+        self._known = prepared.facts
         self._rows = prepared.rows["train"]
         data = {
             "rows": dict(prepared.rows),
@@ -237,19 +237,18 @@ class Driver:
         self._on_event(DataReady(prepared.rows, prepared.dropped))
         return dispatcher
 
-    @property
     def _facts(self) -> Facts | None:
         """What memory can be reckoned from, with the largest device that there is or has been: workers come and go."""
-        self._first_facts = self._first_facts and self._pool.largest(self._first_facts)
-        return self._first_facts
+        self._known = self._known and self._pool.largest(self._known)
+        return self._known
 
     def _refusal(self, config: TrialConfig) -> str | None:
         """Why a config cannot fit. It is asked while trials run, by when the first worker has said what there is."""
-        facts = self._facts
+        facts = self._facts()
         return None if facts is None else refusal(config, facts)
 
     def _memory(self, config: TrialConfig) -> float | None:
-        facts = self._facts
+        facts = self._facts()
         return None if facts is None else memory_needed(config, facts)
 
     def _data_for(self, config: TrialConfig) -> PrepareData:

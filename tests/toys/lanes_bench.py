@@ -134,3 +134,10 @@ def lora(*, peft: dict | None = None, quantized: bool = False, **training: objec
         quantization=QuantizationSpec() if quantized else None,
         training=TrainingSpec(**settings),
     )
+
+
+DROPPING = Trial(lora(peft={"lora_dropout": 0.2}), seed=5)
+OTHERS = {
+    "one": Trial(lora(peft={"lora_r": 8}, num_train_epochs=3.0), seed=6),
+    "two": Trial(lora(peft={"lora_dropout": 0.5}, per_device_train_batch_size=4), seed=7),
+}

@@ -10,7 +10,7 @@ may be any lane's, the windows concerned are read again, narrower or alone: noth
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
@@ -28,10 +28,10 @@ from sweep.training.lanes.lane import Lane, LaneJob
 from sweep.training.lanes.order import RawRows, read_rows, rows_for
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
+from sweep.training.lanes.rungs import Rungs
 from sweep.training.lanes.seats import make_adapters
 from sweep.training.lanes.stacks import Stacks
 from sweep.training.lanes.transfer import fetched, joined
-from sweep.training.lanes.verdicts import judge
 from sweep.training.lanes.width import Width
 from sweep.training.rows import Rows
 
@@ -67,6 +67,8 @@ class Lanes:
         self._seated_so_far = 0
         self._moved = False
         self._rows: dict[SplitName, RawRows] = {split: read_rows(prepared, split) for split in ("train", "validation")}
+        vocabulary: int = base.config.get_text_config().vocab_size
+        self._rungs = Rungs(self._reader, self._width, self._rows["validation"], vocabulary)
         self._lent = Lent(base)
         try:
             with self._reader.computing():
@@ -122,13 +124,13 @@ class Lanes:
                 late = TrialError("deadline", "The trial ran past its deadline while training.")
                 ends.append(self._remove(number, late))
         # A lane that was interrupted at a rung takes it before it goes on.
-        self._validate(ends)
+        self._pass_rungs(ends)
         self._arrange()
         for group in self._groups():
             if any(lane.must_stop for lane in self._lanes.values()):
                 raise KeyboardInterrupt
             self._read_group(group, ends)
-        self._validate(ends)
+        self._pass_rungs(ends)
         for lane in self._lanes.values():
             lane.save_if_due()
         return ends
@@ -233,53 +235,12 @@ class Lanes:
         del error
         release_memory()
 
-    def _validate(self, ends: list[LaneEnd]) -> None:
-        """Take the validation loss of every lane that has reached a rung, and end those that are done."""
-        due = self._at_rung(self._lanes)
-        while due:
+    def _pass_rungs(self, ends: list[LaneEnd]) -> None:
+        """Take every lane past the rung that it has come to, and end those that are done."""
+        if any(lane.is_at_rung for lane in self._lanes.values()):
             self._arrange()
-            width = self._width.next(len(due))
-            rows = self._lanes[due[0]].validation_rows
-            group = [number for number in due if self._lanes[number].validation_rows == rows][:width]
-            due = [number for number in due if number not in group]
-            due = self._take_losses(group, ends) + due
-        ends += [self._remove(number, error) for number, error in judge(self._lanes).items()]
+            ends += [self._remove(number, error) for number, error in self._rungs.take(self._lanes).items()]
         ends += [self._finish(number) for number, lane in list(self._lanes.items()) if lane.is_done]
-
-    def _take_losses(self, group: Sequence[int], ends: list[LaneEnd]) -> list[int]:
-        """Take the validation loss of each lane. Gives those that are still due: narrower, where memory ran out."""
-        try:
-            self._note_losses(group, ends)
-        except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-            if len(group) == 1:
-                ends.append(self._remove(group[0], error))
-            elif is_out_of_memory(error):
-                self._width.limit(len(group) // 2)
-                release_memory()
-            else:
-                for number in self._at_rung(group):
-                    self._take_losses([number], ends)
-        return self._at_rung(group)
-
-    def _at_rung(self, numbers: Iterable[int]) -> list[int]:
-        return [number for number in numbers if number in self._lanes and self._lanes[number].is_at_rung]
-
-    def _note_losses(self, group: Sequence[int], ends: list[LaneEnd]) -> None:
-        began = time.monotonic()
-        losses = self._validation_losses(group)
-        vocabulary = self._base.config.get_text_config().vocab_size
-        each = (time.monotonic() - began) / len(group)
-        for number, loss in zip(group, losses, strict=True):
-            lane = self._lanes[number]
-            lane.validation_seconds += each
-            try:
-                lane.note_loss(loss, vocabulary)
-            except Exception as error:  # noqa: BLE001 - whatever ends a trial is its result
-                ends.append(self._remove(number, error))
-
-    def _validation_losses(self, group: Sequence[int]) -> list[float]:
-        lanes = [self._lanes[number] for number in group]
-        return self._reader.validation_losses([lane.validated_on(self._rows["validation"]) for lane in lanes])
 
     def _finish(self, number: int) -> LaneEnd:
         lane = self._lanes[number]

@@ -8,6 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from evals.harness import score
+from evals.models.decoding import Prompt, generate
 from evals.models.engine import Engine
 from evals.models.scored import load_lm
 from evals.result import EvalResult
@@ -107,4 +108,22 @@ def test_what_does_not_fit_by_itself_is_an_error(
     with pytest.raises(torch.OutOfMemoryError):
         scored(tiny_model, own, tmp_path, "none")
 
+    assert scarce.refused[-1] == 1
+
+
+def test_an_answer_that_cannot_be_written_by_itself_is_an_error(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = load_lm(
+        ModelSpec(model_name_or_path=str(tiny_model), dtype="float32"), cache=tmp_path, device=CPU, batch_size=4
+    )
+    assert lm.engine.fits
+    scarce = Scarce(monkeypatch, 0)
+    prompts = [Prompt((5, 6, 7), 4, lambda _: False) for _ in range(3)]
+
+    with pytest.raises(torch.OutOfMemoryError):
+        generate(lm.engine, prompts[:1], batch_size=4, on_answer=lambda _: None)
+    assert scarce.refused == [1]
+    with pytest.raises(torch.OutOfMemoryError):
+        generate(lm.engine, prompts, batch_size=4, on_answer=lambda _: None)
     assert scarce.refused[-1] == 1

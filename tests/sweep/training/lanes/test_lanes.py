@@ -5,17 +5,11 @@ import time
 
 import pytest
 import torch
-from lanes_bench import Bench, Trial, distance, drain, lora
+from lanes_bench import DROPPING, OTHERS, Bench, Trial, distance, drain, lora
 
 from sweep.errors import TrialError
 from sweep.training.lanes.packed import Packed
 from sweep.training.lanes.reader import Reader
-
-DROPPING = Trial(lora(peft={"lora_dropout": 0.2}), seed=5)
-OTHERS = {
-    "one": Trial(lora(peft={"lora_r": 8}, num_train_epochs=3.0), seed=6),
-    "two": Trial(lora(peft={"lora_dropout": 0.5}, per_device_train_batch_size=4), seed=7),
-}
 
 
 def same(bench: Bench, one: str, other: str) -> bool:
@@ -84,20 +78,6 @@ def test_a_lane_that_diverges_harms_no_other(bench: Bench) -> None:
     assert all(same(bench, name, f"{name}-alone") for name in (*OTHERS, "mine"))
 
 
-def test_a_lane_that_overflows_at_a_rung_leaves_its_neighbours_their_losses(bench: Bench) -> None:
-    every_step = {"validations": 8, "warmup_steps": 0, "lr_scheduler_type": "constant"}
-    calm = Trial(lora(**every_step), seed=5)
-    wild = Trial(lora(learning_rate=1e30, max_grad_norm=0.0, **every_step), seed=8)
-    alone = bench.together({"calm-alone": calm})["calm-alone"].outcome
-
-    ends = bench.together({"wild": wild, "calm": calm}, width=2)
-
-    assert isinstance(ends["wild"].error, TrialError)
-    assert ends["calm"].outcome is not None
-    assert alone is not None
-    assert ends["calm"].outcome.intermediate == pytest.approx(alone.intermediate, rel=1e-5)
-
-
 def test_a_lane_that_is_not_read_is_not_touched_by_those_around_it(bench: Bench) -> None:
     lanes = bench.lanes(DROPPING.method, width=3)
     for name, trial in {"before": OTHERS["one"], "between": DROPPING, "after": OTHERS["two"]}.items():
@@ -115,27 +95,6 @@ def test_a_lane_that_is_not_read_is_not_touched_by_those_around_it(bench: Bench)
     assert any(grad.any() for grad in fine)
     assert all((weight.grad == 0).all() for weight in between.adapters.parameters)
     lanes.close()
-
-
-def test_running_out_of_memory_at_a_rung_loses_no_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = bench.together({f"{name}-alone": trial for name, trial in {**OTHERS, "mine": DROPPING}.items()})
-    read, sizes = Reader.validation_losses, []
-
-    def limited(self, lanes):
-        sizes.append(len(lanes))
-        if len(lanes) > 1:
-            raise torch.OutOfMemoryError("no memory")
-        return read(self, lanes)
-
-    monkeypatch.setattr(Reader, "validation_losses", limited)
-    ends = bench.together({**OTHERS, "mine": DROPPING, "twin": DROPPING}, width=4)
-
-    assert max(sizes) > 1
-    for name in (*OTHERS, "mine"):
-        mine, other = ends[name].outcome, alone[f"{name}-alone"].outcome
-        assert mine is not None
-        assert other is not None
-        assert mine.intermediate == pytest.approx(other.intermediate, rel=1e-5)
 
 
 def test_running_out_of_memory_narrows_the_forward_and_loses_no_trial(
@@ -173,21 +132,6 @@ def test_a_bug_in_one_lanes_forward_ends_that_lane_alone(bench: Bench, monkeypat
 
     assert isinstance(ends["mine"].error, IndexError)
     assert all(ends[name].outcome is not None for name in OTHERS)
-
-
-def test_a_bug_at_one_lanes_rung_ends_that_lane_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Reader.validation_losses
-
-    def broken(self, lanes):
-        if any(own.dropout == 0.2 for own, _ in lanes):
-            raise IndexError("a row that nobody expected")
-        return read(self, lanes)
-
-    monkeypatch.setattr(Reader, "validation_losses", broken)
-    ends = bench.together({**OTHERS, "mine": DROPPING}, width=3)
-
-    assert isinstance(ends["mine"].error, IndexError)
-    assert all(len(ends[name].outcome.intermediate) == 2 for name in OTHERS)
 
 
 def test_a_lane_that_does_not_fit_even_alone_fails_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,41 +226,3 @@ def test_what_two_lanes_add_is_what_each_adds_by_itself(bench: Bench) -> None:
     lanes.close()
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-7) for one, other in zip(together, apart, strict=True))
     assert all(float(grad.abs().max()) > 0 for grad in together[1::2])
-
-
-def test_lanes_that_come_to_a_rung_together_are_all_told_of_before_any_is_judged(bench: Bench) -> None:
-    heard: list[tuple[str, str, int]] = []
-    lanes = bench.lanes(DROPPING.method, width=1)
-    trials = {
-        "short": Trial(lora(num_train_epochs=1.0), seed=1),
-        "same": Trial(lora(num_train_epochs=1.0), seed=2),
-        "long": Trial(lora(num_train_epochs=2.0, validations=4), seed=3, prune_at=1),
-    }
-
-    def seat(name: str, trial: Trial) -> None:
-        def judge(rung: int, _loss: float) -> bool:
-            heard.append(("judged", name, rung))
-            return rung == trial.prune_at
-
-        lanes.seat(bench.job(trial, name, on_loss=lambda rung, _: heard.append(("told", name, rung)), on_rung=judge))
-
-    for name, trial in trials.items():
-        seat(name, trial)
-    drain(lanes)
-    lanes.close()
-
-    assert heard == [(how, name, 1) for how in ("told", "judged") for name in trials] + [
-        (how, name, 2) for how in ("told", "judged") for name in ("short", "same")
-    ]
-    assert "validation_loss" in bench.steps("long")[-1]
-
-
-def test_each_lane_is_validated_on_as_many_rows_as_it_asks_for_alone(bench: Bench) -> None:
-    trials = {f"{rows}-rows": Trial(lora(validation_rows=rows)) for rows in (1, 2, 100)}
-    ends = bench.together({**trials, "again": trials["2-rows"]})
-
-    found = {name: end.outcome.intermediate for name, end in ends.items() if end.outcome}
-    for name, trial in trials.items():
-        assert found[name] == pytest.approx(bench.alone(trial, f"{name}-alone").intermediate, rel=1e-5)
-    assert found["again"] == pytest.approx(found["2-rows"], rel=1e-5)
-    assert len({round(losses[2], 6) for losses in found.values()}) == len(trials)
