@@ -88,7 +88,8 @@ class Courier:
 
     def _owed(self) -> list[Pending]:
         # The parent run is opened even when nothing is owed yet, so that the study can be seen from its start.
-        if not self._attempt("study", self._open):
+        # An open one proves nothing: the server may have gone since, and whoever heard so need not hear it again.
+        if self.parent is None and not self._attempt("study", self._open):
             return []
         told, self.told = self.told, []
         if not self.behind:
@@ -121,8 +122,6 @@ class Courier:
             self.say({"warning": message})
 
     def _open(self) -> None:
-        if self.parent is not None:
-            return
         self.store = self.store or self.connect()
         self.parent = self.store.open_study(self.study, study_id(self.run))
         if self.parent.is_new:
