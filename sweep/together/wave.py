@@ -237,6 +237,8 @@ class Wave:
         for seat in seats:
             self._floor.on_progress(seat.place, Progress("score", 0, 0, None))
         began = time.monotonic()
+        # A trained trial must not fail for what training has freed and still holds.
+        release_memory()
         self._scoring.score(seats)
         each = (time.monotonic() - began) / len(seats)
         for seat in seats:
