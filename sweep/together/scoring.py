@@ -11,11 +11,11 @@ from evals.tasks.library import TaskLibrary
 from evals.together import score_adapters
 from sweep.data.prepared import PreparedData
 from sweep.errors import InputError
+from sweep.evaluation import score_checkpoint
 from sweep.models import release_memory
 from sweep.progress import Progress
 from sweep.together.bases import Bases
 from sweep.together.seat import Seat, base_model
-from sweep.trial import score_checkpoint
 
 
 class WaveScoring:
