@@ -12,7 +12,7 @@ import pytest
 from wave_bench import Here, make_here
 
 from sweep.pool.local import LocalPool
-from sweep.protocol import Died, Finished, Message, Progressed, RungReached, RunTogether, RunTrial, Verdict
+from sweep.protocol import Died, Finished, LossTaken, Message, Progressed, RungReached, RunTogether, RunTrial, Verdict
 from sweep.record import TrialRecord
 from sweep.store import TrialDirectory
 from sweep.training.state.file import StateUnusableError, read_values
@@ -67,7 +67,7 @@ def listen(pool: LocalPool, jobs: list[int], until: Callable[[], bool] = lambda:
             elif isinstance(report.message, Finished | Died):
                 ended[report.job] = report.message
             else:
-                assert isinstance(report.message, Progressed)
+                assert isinstance(report.message, Progressed | LossTaken)
     return ended
 
 
