@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from asked_pool import toy_trials, until_answered
+from asked_pool import pid_of_call, toy_trials, until_answered
 from toy_runner import ToyRunner, build_toy
 
 from sweep.pool.local import LocalPool
@@ -89,7 +89,7 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(
 ) -> None:
     here = pool(ToyRunner(tmp_path / "calls"))
     until_answered(here, here.submit(trial(0)))
-    pid = int((tmp_path / "calls").read_text().split()[-1])
+    pid = pid_of_call(here, tmp_path / "calls")
     os.kill(pid, signal.SIGKILL)
     # A process whose threads are still ending counts as alive; this waits for the last of them and reaps nothing.
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -129,9 +129,7 @@ def test_a_worker_that_gives_no_sign_of_life_is_ended_and_the_next_job_gets_anot
     """It is stopped, so that it can neither speak nor heed SIGTERM."""
     here = pool(ToyRunner(tmp_path / "calls", hangs=("lora/0",)), silence_seconds=3.0)
     job = here.submit(trial(0))
-    while not (tmp_path / "calls").exists():
-        here.wait(0.1)
-    pid = int((tmp_path / "calls").read_text().split()[-1])
+    pid = pid_of_call(here, tmp_path / "calls")
     os.kill(pid, signal.SIGSTOP)
 
     died = until_answered(here, job)[-1]
@@ -167,9 +165,7 @@ def test_closing_ends_workers_whatever_they_do(
 ) -> None:
     here = pool(ToyRunner(tmp_path / "calls", hangs=("lora/0",)))
     here.submit(trial(0))
-    while not (tmp_path / "calls").exists():
-        time.sleep(0.05)
-    pid = int((tmp_path / "calls").read_text().split()[-1])
+    pid = pid_of_call(here, tmp_path / "calls")
 
     here.close()
 

@@ -38,3 +38,13 @@ def until_answered(pool: Pool, job: int, *, prune: bool = False) -> list[Message
             elif not isinstance(report.message, Progressed):
                 return heard
     raise AssertionError(f"no answer; heard {heard}")
+
+
+def pid_of_call(pool: Pool, calls: Path) -> int:
+    """The process that runs the latest trial, from the toy runner's file, once there is a line in it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if calls.exists() and (lines := calls.read_text().splitlines()):
+            return int(lines[-1].split()[-1])
+        pool.wait(0.1)
+    raise AssertionError("no trial was begun")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from asked_pool import toy_trials, until_answered
+from asked_pool import pid_of_call, toy_trials, until_answered
 from toy_runner import ToyRunner, build_toy
 
 from sweep.errors import MachineError
@@ -195,10 +195,7 @@ def test_closing_ends_workers_whatever_they_do(
 ) -> None:
     here = pool(hangs=("lora/0",))
     here.submit(trial(0))
-    deadline = time.monotonic() + PATIENCE
-    while not (tmp_path / "calls").exists() and time.monotonic() < deadline:
-        here.wait(0.1)
-    pid = int((tmp_path / "calls").read_text().split()[-1])
+    pid = pid_of_call(here, tmp_path / "calls")
     began = time.monotonic()
 
     here.close()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -91,12 +91,20 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def driver(lab: Lab) -> Start:
+def driver(lab: Lab) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
     def start(seconds: float = 0.3, sampler: str = "tpe") -> "subprocess.Popen[str]":
         arguments = [str(lab.run.path), str(lab.path / "calls"), str(seconds), sampler]
-        return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True)
+        started.append(subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True))
+        return started[-1]
 
-    return start
+    yield start
+    # A test that fails in the middle leaves nothing to the next.
+    for process in started:
+        process.kill()
+        with process:
+            pass
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -165,6 +173,8 @@ def test_a_second_ctrl_c_does_not_wait_for_a_worker_that_will_not_end(lab: Lab, 
     wait_for(lambda: len(lab.calls) >= 1)
     worker = psutil.Process(worker_pid(lab))
     worker.suspend()
+    # The signal is taken when the process next runs; until then another of its threads may hear the driver.
+    wait_for(lambda: worker.status() == psutil.STATUS_STOPPED)
 
     process.send_signal(signal.SIGINT)
     time.sleep(1.0)
