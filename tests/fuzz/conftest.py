@@ -1,4 +1,6 @@
-"""How hard to try: a little in every run, the same each time; a lot with `-m slow`."""
+"""How hard to try: a little in every run, the same each time; a lot with `-m slow`; guided by branches on demand."""
+
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -16,6 +18,6 @@ settings.register_profile("long", settings.get_profile("quick"), derandomize=Fal
 
 
 @pytest.fixture(params=["quick", pytest.param("long", marks=pytest.mark.slow)])
-def effort(request: pytest.FixtureRequest) -> settings:
-    """Hypothesis's settings for a test: `effort(given(…)(check))()`."""
-    return settings.get_profile(request.param)
+def effort(request: pytest.FixtureRequest) -> Any:
+    """Hypothesis's settings for a test, or what stands for them: `effort(given(…)(check))()`."""
+    return getattr(request.config, "guided", None) or settings.get_profile(request.param)

@@ -65,6 +65,8 @@ class Workload:
     arguments: tuple[str, ...] = ("run", "study.yaml")
     is_away: bool = False
     """Whether its trials run on a Ray cluster."""
+    last_phase: str = "end"
+    """Which `phase_of` tells when all is done."""
     tolerance: float = 0.0
     """Relative difference from an uninterrupted run that counts as none."""
 
@@ -115,6 +117,7 @@ BARE = Workload(
     TOY_STUDY,
     [sys.executable, str(TREE / "tests" / "toys" / "run_toy_study.py")],
     arguments=("runs/study", "calls", "0.1", "tpe"),
+    last_phase="report",
 )
 """A toy's phases alone, without the command and the report."""
 WORKLOADS = {

@@ -56,6 +56,8 @@ class Kill:
     signal: str
     seconds: float
     """Since the start of the command."""
+    is_at_an_edge: bool
+    """Whether Python itself took the signal: before a line of ours was read, or after the last."""
 
 
 @dataclass
@@ -118,6 +120,8 @@ class Tormentor:
         self._random = random.Random(seed)  # noqa: S311 - a moment, not a secret
         self._mark = uuid.uuid4().hex
         self._left: list[tuple[psutil.Process, float, str]] = []
+        self._marks = 0
+        """How far the study was when its command was last started."""
         self.episode = Episode(workload.name, seed)
 
     def torment(self, kills: int, until: float) -> Episode:
@@ -129,6 +133,7 @@ class Tormentor:
                 self.episode.counts[phase, "resumes"] += 1
             wanted = len(self.episode.kills) < kills and time.monotonic() < until
             address = None if self._cluster is None else self._cluster.address
+            self._marks = marks(self._run)
             process = self._workload.start(self._place, self._mark, address)
             killed = self._kill_at_some_moment(process) if wanted else None
             code = self._wait(process, killed, limit)
@@ -165,8 +170,11 @@ class Tormentor:
         victims = VICTIMS if self._cluster is None else CLUSTER_VICTIMS
         victim, name = self._random.choice(victims), self._random.choice(tuple(SIGNALS))
         phase, waited = phase_of(self._run), time.monotonic() - began
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
             driver = psutil.Process(process.pid)
+            edge = not hears(process.pid, SIGNALS[name]) and (
+                phase == self._workload.last_phase or marks(self._run) == self._marks
+            )
             family = [*driver.children(recursive=True), *self._away()]
             one = next((one for one in family if _is_kind(one, SEAT if victim == "seat" else WORKER)), None)
             if victim in {"worker", "seat"} and one is None:
@@ -190,7 +198,7 @@ class Tormentor:
                     self._cluster.lose_everything()
             if victim not in SPARED:
                 self._left += [(member, time.monotonic(), phase) for member in family]
-            kill = Kill(phase, victim, name, round(waited, 3))
+            kill = Kill(phase, victim, name, round(waited, 3), edge)
             self.episode.kills.append(kill)
             self.episode.counts[phase, "kills"] += 1
             return kill
@@ -218,8 +226,7 @@ class Tormentor:
         if killed is not None and killed.victim not in SPARED:
             number = SIGNALS[killed.signal]
             expected |= {-number} if number == signal.SIGKILL else {130}
-            # Python itself, before a line of ours is read and after the last.
-            expected |= {-number} if killed.seconds < 1 or killed.phase == "end" else set()
+            expected |= {-number} if killed.is_at_an_edge else set()
         if code not in expected:
             self.episode.note(phase, "corrupt", f"exit code {code} after {killed}: {text[-600:]}")
         elif BROKEN.search(text):
@@ -279,6 +286,14 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def hears(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    # Linux alone says, and there is no other machine that this runs on.
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    return bool(caught >> (number - 1) & 1)
 
 
 def _is_kind(process: psutil.Process, kind: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sweep.interrupts import leaving_at_once
+from sweep.interrupts import leave_at_once, leaving_at_once
 
 if __name__ == "__main__":
     # A shell that starts this in the background has it ignore Ctrl-C, which is what is to be tried.
@@ -44,3 +44,4 @@ def main(run: str, calls: str, seconds: str, sampler: str, address: str = "") ->
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave_at_once()
