@@ -9,13 +9,13 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from killed_cluster import SEAT, WORKER, KilledCluster
 from killed_contents import Contents, contents, differences, running
+from killed_processes import hears, is_alive, is_kind, marked, name_of
 from killed_progress import marks, phase_of
 from killed_workloads import Workload
 
@@ -56,7 +56,7 @@ class Kill:
     signal: str
     seconds: float
     """Since the start of the command."""
-    is_at_an_edge: bool
+    is_at_an_edge: bool = False
     """Whether Python itself took the signal: before a line of ours was read, or after the last."""
 
 
@@ -176,7 +176,7 @@ class Tormentor:
                 phase == self._workload.last_phase or marks(self._run) == self._marks
             )
             family = [*driver.children(recursive=True), *self._away()]
-            one = next((one for one in family if _is_kind(one, SEAT if victim == "seat" else WORKER)), None)
+            one = next((one for one in family if is_kind(one, SEAT if victim == "seat" else WORKER)), None)
             if victim in {"worker", "seat"} and one is None:
                 victim = "driver"
             if victim in {"worker", "machine", "seat", "node"} and (name == "SIGINT" or self._cluster is not None):
@@ -238,7 +238,7 @@ class Tormentor:
             if not is_alive(one):
                 continue
             if time.monotonic() - since > ORPHAN_SECONDS:
-                self.episode.note(phase, "orphans", _name(one))
+                self.episode.note(phase, "orphans", name_of(one))
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             else:
@@ -250,12 +250,12 @@ class Tormentor:
             self._watch_orphans()
             time.sleep(0.1)
         # A worker of a driver that ended by itself is given no time at all.
-        for one in _marked(self._mark):
-            if "resource_tracker" in _name(one):
+        for one in marked(self._mark):
+            if "resource_tracker" in name_of(one):
                 with contextlib.suppress(psutil.TimeoutExpired):
                     one.wait(TRACKER_SECONDS)
                     continue
-            self.episode.note("end", "orphans", _name(one))
+            self.episode.note("end", "orphans", name_of(one))
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         if self._cluster is not None and not self._cluster.has_gone(TRACKER_SECONDS):
@@ -278,38 +278,3 @@ class Tormentor:
 
     def _records(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self._run.path.rglob("record.json")}
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs: one that nobody has asked about since it ended does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def hears(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal."""
-    # Linux alone says, and there is no other machine that this runs on.
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = int(re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)[1], 16)  # type: ignore[index]
-    return bool(caught >> (number - 1) & 1)
-
-
-def _is_kind(process: psutil.Process, kind: str) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return kind in " ".join(process.cmdline())
-    return False
-
-
-def _name(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())[-120:]
-    return "gone by now"
-
-
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.environ().get("KILLED_STUDY") == mark and is_alive(process):
-                yield process
