@@ -4,17 +4,14 @@ Nothing is constructed but text, numbers, booleans, lists and mappings; ruamel.y
 tag cannot build an object, and every value can say where it stands. `1e-5` is a number; `on`, `yes` and `no` are text.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError, YAMLStreamError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.reader import ReaderError
 
 from sweep.errors import Problem, StudyFileError
+from sweep.study_file.nodes import TOO_DEEP, TooManyNodesError, compose, refusal
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
@@ -22,7 +19,6 @@ MAX_VALUES = 20_000
 
 MAX_DEPTH = 60
 """Levels of lists and mappings: a JSON schema takes two for each level of what it describes."""
-TOO_DEEP = "values are nested too deeply; a study needs five levels."
 
 Place = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
@@ -64,10 +60,10 @@ def read(path: Path) -> Document:
     """Read a file whose top level is a mapping. Raises StudyFileError where it cannot be read at all."""
     document = parse(_text(path), path)
     if document.value is None:
-        raise _refusal(path, None, "the file is empty. `sweep init` lists studies to start from.")
+        raise refusal(path, None, "the file is empty. `sweep init` lists studies to start from.")
     if not isinstance(document.value, dict):
         found = "a list" if isinstance(document.value, list) else "plain text or a single value"
-        raise _refusal(path, 1, f"the file holds {found}; a study is a mapping of keys such as `name: my-study`.")
+        raise refusal(path, 1, f"the file holds {found}; a study is a mapping of keys such as `name: my-study`.")
     return Document(document.value, document.origins, document.problems)
 
 
@@ -84,71 +80,33 @@ def parse(text: str, path: Path, *, max_values: int = MAX_VALUES) -> Parsed:
     """Parse one YAML document. Raises StudyFileError where the text is not YAML."""
     builder = _Builder(path, max_values)
     try:
-        node = _compose(text)
+        # Each value may have a key.
+        node = compose(text, path, max_depth=MAX_DEPTH, max_nodes=2 * max_values + 1)
         value = None if node is None else builder.build(node, ())
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _refusal(path, line, "a control character, which YAML text cannot hold. Delete it.") from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise _refusal(path, None if mark is None else mark.line + 1, _syntax_message(error)) from error
-    except (YAMLError, YAMLStreamError) as error:
-        raise _refusal(path, None, f"not YAML: {' '.join(str(error).split())}.") from error
+    except TooManyNodesError as error:
+        raise builder.too_many() from error
     except RecursionError as error:
-        raise _refusal(path, None, TOO_DEEP) from error
+        raise refusal(path, None, TOO_DEEP) from error
     return Parsed(value, builder.origins, builder.problems)
 
 
 def _text(path: Path) -> str:
     try:
         if path.is_dir():
-            raise _refusal(path, None, "this is a directory; name the study file in it.")
+            raise refusal(path, None, "this is a directory; name the study file in it.")
         # A device or a pipe has no size: it is read until it is too long.
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise _refusal(path, None, f"larger than {MAX_BYTES // 1024} KiB, which no study file is.")
+            raise refusal(path, None, f"larger than {MAX_BYTES // 1024} KiB, which no study file is.")
         return content.decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise _refusal(path, None, "no such file. `sweep init` lists studies to start from.") from error
+        raise refusal(path, None, "no such file. `sweep init` lists studies to start from.") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise _refusal(path, line, "not UTF-8 text. Save the file as UTF-8.") from error
+        raise refusal(path, line, "not UTF-8 text. Save the file as UTF-8.") from error
     except OSError as error:
-        raise _refusal(path, None, f"cannot be read: {error.strerror}.") from error
-
-
-def _compose(text: str) -> Node | None:
-    with warnings.catch_warnings():
-        # YAML allows an anchor to be used again; the later one counts.
-        warnings.simplefilter("ignore", ReusedAnchorWarning)
-        node: Node | None = YAML(typ="safe", pure=True).compose(text)
-    return node
-
-
-def _refusal(path: Path, line: int | None, message: str) -> StudyFileError:
-    return StudyFileError([Problem(path, line, message)])
-
-
-_SYNTAX: Mapping[str, str] = {
-    "found character '\\t'": "a tab is used for indentation or spacing. Use spaces.",
-    "mapping values are not allowed": "a ':' where none can be. Check the indentation, or quote the text.",
-    "could not find expected ':'": "a key without its ':'.",
-    "expected <block end>": "the indentation does not line up with the lines above.",
-    "expected ',' or": "a list or mapping in brackets is not closed, or lacks a comma.",
-    "'<stream end>'": "the file ends inside a list or mapping in brackets.",
-    "while scanning a quoted scalar": "a quotation mark is not closed.",
-    "found undefined alias": "an alias (*name) without its anchor (&name). Quote text that begins with '*'.",
-    "expected a single document": "a second document begins; a study file holds one.",
-    "cannot start any token": "text begins with a character that YAML reserves. Quote it.",
-}
-"""What the parser says, and what a person can do about it."""
-
-
-def _syntax_message(error: MarkedYAMLError) -> str:
-    said = " ".join(f"{error.problem or ''} {error.context or ''}".split())
-    advice = next((advice for sign, advice in _SYNTAX.items() if sign in said), None)
-    return f"not YAML: {advice or said.rstrip('.') + '.'}"
+        raise refusal(path, None, f"cannot be read: {error.strerror}.") from error
 
 
 class _Builder:
@@ -164,7 +122,7 @@ class _Builder:
     def build(self, node: Node, place: Place) -> object:
         self._count()
         if len(place) > MAX_DEPTH:
-            raise _refusal(self.path, node.start_mark.line + 1, TOO_DEEP)
+            raise refusal(self.path, node.start_mark.line + 1, TOO_DEEP)
         if isinstance(node, ScalarNode):
             return self._scalar(node)
         if str(node.tag) not in _COLLECTIONS:
@@ -176,7 +134,11 @@ class _Builder:
     def _count(self) -> None:
         self._values += 1
         if self._values > self._max_values:
-            raise _refusal(self.path, None, f"more than {self._max_values:,} values once its aliases are written out.")
+            raise self.too_many()
+
+    def too_many(self) -> StudyFileError:
+        """The refusal of more values than a file may hold."""
+        return refusal(self.path, None, f"more than {self._max_values:,} values once its aliases are written out.")
 
     def _mapping(self, node: MappingNode, place: Place) -> dict[str, object]:
         built: dict[str, object] = {}
