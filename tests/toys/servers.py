@@ -25,14 +25,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_ui(directory: Path, port: int | None = None) -> Iterator[str]:
-    """`mlflow ui` as a person starts it beside the runs."""
+def mlflow_ui(directory: Path, port: int | None = None, store: str | None = None) -> Iterator[str]:
+    """`mlflow ui` as a person starts it beside the runs, or over a store of its own, by its address."""
     port = port or free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     quiet = subprocess.DEVNULL
     # Without the processes for jobs that no test asks for.
     settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    settings |= {"MLFLOW_BACKEND_STORE_URI": store} if store else {}
     server = subprocess.Popen(command, cwd=directory, stdout=quiet, stderr=quiet, env=settings, start_new_session=True)
     try:
         wait_for(f"{address}/health")
