@@ -41,6 +41,8 @@ class Guided:
     """Directory for inputs that a test failed on, and for what libFuzzer printed."""
     replayed: Path | None = None
     """An input found before: it alone is tried."""
+    seed: int = 0
+    """Of libFuzzer's choices; 0 is another one each time."""
 
     def __call__(self, test: Callable[[], None]) -> Callable[[], None]:
         one_input = settings(database=None)(test).hypothesis.fuzz_one_input  # type: ignore[attr-defined]
@@ -80,7 +82,7 @@ class Guided:
             random = np.random.default_rng(0)
             for number in range(SEEDS):
                 (corpus / f"seed-{number}").write_bytes(random.bytes(random.integers(1, MOST_BYTES)))
-            sizes = {"max_len": MOST_BYTES, "len_control": 0, "print_final_stats": 1}
+            sizes = {"max_len": MOST_BYTES, "len_control": 0, "print_final_stats": 1, "seed": self.seed}
             options = [f"-{key}={value}" for key, value in (limits | sizes).items()]
             atheris.Setup([name, *options, f"-artifact_prefix={self.found}/{name}-", str(corpus)], one_input)
             atheris.Fuzz()
@@ -96,6 +98,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--guided-seconds", type=int, default=60)
     parser.addoption("--guided-found", type=Path, default=None)
     parser.addoption("--guided-input", type=Path, default=None)
+    parser.addoption("--guided-seed", type=int, default=0)
     parser.addoption("--guided-package", action="append", default=None)
 
 
@@ -107,5 +110,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.getoption("--guided-seconds"),
         config.getoption("--guided-found"),
         config.getoption("--guided-input"),
+        config.getoption("--guided-seed"),
     )
     atheris.instrument_imports(include=config.getoption("--guided-package") or PACKAGES).__enter__()
