@@ -12,7 +12,7 @@ runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,28 @@ class RunDirectory:
 
     def search_records(self, method: str) -> list[TrialRecord]:
         """Ended trials of a method's search, by number."""
-        return list(_records(sorted((self.path / "search" / method).glob("*/record.json"))))
+        return list(self._records(sorted((self.path / "search" / method).glob("*/record.json"))))
 
     def confirm_records(self, method: str) -> list[TrialRecord]:
         """Ended repetitions of a method's finalist, by number."""
-        found = _records((self.path / "confirm" / method).glob("seed-*/record.json"))
+        found = self._records((self.path / "confirm" / method).glob("seed-*/record.json"))
         return sorted(found, key=lambda record: record.config.number)
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether any trial but the base model has ended."""
+        return any(any(self.path.glob(f"{phase}/*/*/record.json")) for phase in ("search", "confirm"))
+
+    def _records(self, paths: Iterable[Path]) -> Iterator[TrialRecord]:
+        for path in paths:
+            record = read_record(path)
+            place = self.directory_of(record.config).record
+            if path != place:
+                raise RunDirectoryError(
+                    f"{path}: the record of another trial, whose place is {place.parent.relative_to(self.path)}; a "
+                    "trial would count twice. Bring back what lay here, or take the copy out of the run directory."
+                )
+            yield record
 
     def eased_trials(self) -> list[Eased]:
         """Trials that memory ran out in, ended or not."""
@@ -254,8 +270,3 @@ def read_config(path: Path) -> TrialConfig:
 def write_study(run: RunDirectory, spec: StudySpec) -> None:
     """Write the study as run."""
     write_yaml(run.study_file, spec)
-
-
-def _records(paths: Iterator[Path] | list[Path]) -> Iterator[TrialRecord]:
-    for path in paths:
-        yield read_record(path)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from sweep.errors import RunDirectoryError
 from sweep.files import write_json
@@ -35,7 +36,9 @@ def admit(run: RunDirectory, spec: StudySpec) -> None:
 
     Until the base model has been scored no trial depends on anything, and the study may be mended freely.
     """
-    if run.study_file.exists() and _has_begun(run):
+    if _has_begun(run):
+        if not run.study_file.exists():
+            raise _missing(run.study_file, "with which settings its trials were run")
         changes = differences(run.read_study(), spec)
         if changes:
             raise RunDirectoryError(
@@ -58,9 +61,11 @@ def differences(old: StudySpec, new: StudySpec) -> list[str]:
 
 def admit_data(run: RunDirectory, environment: Mapping[str, str], data: Mapping[str, object]) -> None:
     """Note what data and machine the study began with. Raises RunDirectoryError where the data are others by now."""
-    if not (run.environment.exists() and _has_begun(run)):
+    if not _has_begun(run):
         write_json(run.environment, {"environment": dict(environment), "data": dict(data)})
         return
+    if not run.environment.exists():
+        raise _missing(run.environment, "whether the data are those that the study began with")
     begun = run.read_environment()["data"]["sha256"]
     now = dict(_mapping(data["sha256"]))
     changed = [split for split in sorted(begun.keys() | now.keys()) if begun.get(split) != now.get(split)]
@@ -73,7 +78,15 @@ def admit_data(run: RunDirectory, environment: Mapping[str, str], data: Mapping[
 
 def _has_begun(run: RunDirectory) -> bool:
     baseline = run.baseline.read_record()
-    return baseline is not None and baseline.state == "COMPLETE"
+    # A base model's record may have been removed, because it was damaged, from beside trials that were run after it.
+    return (baseline is not None and baseline.state == "COMPLETE") or run.has_trials
+
+
+def _missing(path: Path, what: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{path}: missing from a study that has begun. Without it nobody knows {what}: bring it back from a copy, or "
+        "give the study another name."
+    )
 
 
 def _may_change(key: str, old: object, new: object) -> bool:

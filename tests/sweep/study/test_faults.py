@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import resource
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -189,6 +190,28 @@ def test_a_damaged_database_is_set_aside_and_built_anew_from_the_records(lab: La
     assert (lab.run.path / "optuna.db.damaged-1").read_bytes() == cut[damage]
     assert [len(lab.optuna(method)) for method in ("lora", "full")] == [2, 2]
     assert Counter(lab.calls)["search lora/0"] == 1
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "search/lora/copy",
+        *(pytest.param(to, marks=pytest.mark.slow) for to in ("search/lora/0001", "search/full/0000")),
+    ],
+)
+def test_a_trial_that_was_copied_within_its_run_does_not_count_twice(lab: Lab, to: str) -> None:
+    lab.start(SPEC)
+    calls, one = lab.calls, lab.run.search_trial("lora", 0).path
+    place = lab.run.path / to
+    place.mkdir(exist_ok=True)
+    shutil.copy(one / "record.json", place)
+
+    with pytest.raises(RunDirectoryError) as refused:
+        lab.start(random_study(budget={"trials_per_method": 3, "confirm_seeds": 1}))
+
+    said = f"{place / 'record.json'}: the record of another trial, whose place is search/lora/0000; "
+    assert one_line(refused.value).startswith(said)
+    assert lab.calls == calls
 
 
 @pytest.mark.parametrize("name", ["study.yaml", "environment.json"])

@@ -79,6 +79,34 @@ def test_changed_data_are_refused_by_split(lab: Lab) -> None:
         lab.start(random_study(budget={"trials_per_method": 2, "confirm_seeds": 0}), rows=9)
 
 
+@pytest.mark.parametrize("name", ["study.yaml", "environment.json"])
+def test_what_a_begun_study_was_begun_with_must_not_be_missing(lab: Lab, name: str) -> None:
+    lab.start(random_study(budget={"trials_per_method": 1, "confirm_seeds": 0}))
+    calls, path = lab.calls, lab.run.path / name
+    path.unlink()
+
+    with pytest.raises(RunDirectoryError, match=rf"^{path}: missing from a study that has begun\. Without it nobody "):
+        lab.start(random_study(budget={"trials_per_method": 2, "confirm_seeds": 0}))
+
+    assert lab.calls == calls
+    assert not path.exists()
+
+
+def test_trials_bind_a_study_whose_base_model_has_lost_its_record(lab: Lab) -> None:
+    budget = {"trials_per_method": 1, "confirm_seeds": 0}
+    lab.start(random_study(budget=budget))
+    lab.run.baseline.record.unlink()
+
+    with pytest.raises(RunDirectoryError, match=r"seed: 0 → 1"):
+        lab.start(random_study(budget=budget, seed=1))
+    with pytest.raises(RunDirectoryError, match=r"data have changed since this study began: train\."):
+        lab.start(random_study(budget=budget), rows=9)
+    lab.start(random_study(budget=budget))
+
+    assert [name for name in lab.calls if not name.startswith("search")] == ["baseline None/0"] * 2
+    assert sorted(set(lab.calls)) == ["baseline None/0", "search full/0", "search lora/0"]
+
+
 def test_a_second_driver_is_refused_with_the_firsts_number(lab: Lab) -> None:
     with (
         leased(lab.run),
