@@ -11,6 +11,7 @@ RunError
 ├── StudyFailedError       no method reached a result
 ├── StorageLostError       Optuna's storage stayed away, or came back without what it knew
 ├── ClusterLostError       no machine of a cluster has been left for a long time
+├── OutputError            nobody reads what is printed, or there is no room for it
 └── DiskError              the run directory's disk is full, read-only or gone
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "MachineError",
     "ModelError",
+    "OutputError",
     "Problem",
     "RunDirectoryError",
     "RunError",
@@ -80,6 +82,10 @@ class WorkerDiedError(RunError):
 
 class StudyFailedError(RunError):
     """A study ended without a result for any method."""
+
+
+class OutputError(RunError):
+    """What a command prints cannot be written."""
 
 
 class DiskError(RunError):

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM mean to a command: nothing is lost, and the command ends soon.
+"""What Ctrl-C, SIGTERM and the end of a terminal (SIGHUP) mean to a command: nothing is lost, and it ends soon.
 
 While there is nothing to save, as when libraries are imported, the process ends at once: an exception that is raised in
 the middle of an import is taken for a broken library by some. While a study runs, the first one saves and ends; the
@@ -16,7 +16,7 @@ from types import FrameType
 
 INTERRUPTED = 130
 """Exit code of what was interrupted, with everything saved."""
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
 SHOW_CURSOR = "\x1b[?25h"
 """A live display hides it."""
@@ -58,7 +58,10 @@ def saving_first() -> Iterator[None]:
     """While the block runs, the first signal raises KeyboardInterrupt, and the second ends the process at once."""
     asked = threading.Event()
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGHUP:
+            # A terminal that ends is told of by the kernel and by the shell: nobody has lost patience.
+            return
         if asked.is_set():
             _leave("Interrupted again: ended without waiting.")
         asked.set()
@@ -81,7 +84,8 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A shell that starts a command in the background has it ignore Ctrl-C, which is meant for others.
+    # A shell that starts a command in the background has it ignore Ctrl-C, which is meant for others, and nohup the end
+    # of the terminal.
     heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:

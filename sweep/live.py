@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sweep.display import objective, outcome, trial_name, trial_table, varied
+from sweep.errors import OutputError
 from sweep.events import (
     DataReady,
     Event,
@@ -21,6 +22,7 @@ from sweep.events import (
     TrialRung,
     TrialStarted,
 )
+from sweep.options import PlainConsole, complaints
 from sweep.record import TrialRecord
 from sweep.spec import StudySpec
 
@@ -33,10 +35,10 @@ PHASES = {
 
 
 @contextmanager
-def study_display(spec: StudySpec, console: Console) -> Iterator[OnEvent]:
-    """Show a running study: live on a terminal, plain lines elsewhere."""
+def study_display(spec: StudySpec, console: PlainConsole) -> Iterator[OnEvent]:
+    """Show a running study: live on a terminal, plain lines elsewhere. It goes on where nobody looks any more."""
     if not console.is_terminal:
-        yield lambda event: _print_line(console, event, spec)
+        yield _while_seen(lambda event: _print_line(console, event, spec), console)
         return
     view = LiveView(spec, console)
     with Live(view.render(), console=console, refresh_per_second=4) as live:
@@ -45,7 +47,25 @@ def study_display(spec: StudySpec, console: Console) -> Iterator[OnEvent]:
             view.take(event)
             live.update(view.render())
 
-        yield show
+        yield _while_seen(show, console)
+
+
+def _while_seen(show: OnEvent, console: PlainConsole) -> OnEvent:
+    """Show events until that fails: a reader that left, or a full disk below a log, is no reason to end a study."""
+
+    def show_if_seen(event: Event) -> None:
+        if console.quiet:
+            return
+        try:
+            show(event)
+        # Rich asks to exit where a pipe is not read any more.
+        except (OutputError, OSError, SystemExit):
+            console.fall_silent()
+            complaints.print(
+                "Standard output cannot be written any more; the study goes on, and `sweep status` shows it."
+            )
+
+    return show_if_seen
 
 
 class LiveView:

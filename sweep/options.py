@@ -1,5 +1,6 @@
 """Arguments and options that several commands have, some read from the environment, and where they print."""
 
+import contextlib
 import os
 import unicodedata
 from pathlib import Path
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.errors import MarkupError
 from rich.text import Text
+
+from sweep.errors import OutputError
 
 UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
 """Controls, formats such as marks that reorder text, and halves of characters."""
@@ -26,6 +29,21 @@ def printable(text: str) -> str:
 
 class PlainConsole(Console):
     """A terminal on which no text is more than text: what is not markup by mistake alone is shown as it is."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401 - passed on
+        """Print. Raises OutputError where that cannot be; there is nobody to tell where complaints cannot."""
+        try:
+            super().print(*objects, **settings)
+        except OSError as error:
+            self.fall_silent()
+            if not self.stderr:
+                raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
+
+    def fall_silent(self) -> None:
+        """Print nothing more, nor what was not written yet."""
+        self.quiet = True
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path
+            os.dup2(nowhere.fileno(), self.file.fileno())
 
     def render_str(self, text: str, **settings: Any) -> Text:  # noqa: ANN401 - passed on
         """A text as rich shows it, without controls."""

@@ -236,8 +236,9 @@ def serve(  # noqa: PLR0913
     What this process prints goes to `output`. `device` is what CUDA_VISIBLE_DEVICES becomes, and `threads` how many it
     computes with; None leaves them.
     """
-    # Ctrl-C in a terminal reaches every process of the group; only the driver decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal, and its end, reach every process of the group; only the driver decides what they mean.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _print_to(output)
     ending = Ending()
     threading.Thread(target=ending.with_driver, args=(lifeline,), daemon=True).start()

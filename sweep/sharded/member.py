@@ -44,7 +44,7 @@ def serve(  # noqa: PLR0913, PLR0917 - what a process starts with
     number: int, count: int, order: Order, meeting: Path, worker: Connection, lifeline: Connection, patience: float
 ) -> None:
     """Train one part and report to the worker. The processes find each other through the file `meeting`."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     threading.Thread(target=_end_with_worker, args=(lifeline,), daemon=True).start()
     said: object
