@@ -24,6 +24,7 @@ from reports.numbers import build_numbers, to_json
 from reports.statistics import Estimate
 from reports.summary import MethodSummary, summarize
 from reports.verdict import judge_run
+from sweep.disk import named
 from sweep.files import write_text
 from sweep.store import RunDirectory
 
@@ -59,7 +60,7 @@ class CombinedReport(BaseModel):
 
 
 def build(runs: Sequence[RunDirectory], to: Path) -> Path:
-    """Write the combined report into a directory and give the path of its HTML file."""
+    """Write the combined report into a directory and give the path of its HTML file. Raises DiskError."""
     compiled = _compile(runs, to)
     metrics = common_metrics(compiled)
     noted = differences(compiled, metrics)
@@ -72,8 +73,9 @@ def build(runs: Sequence[RunDirectory], to: Path) -> Path:
     }
     for name, table in latex.paper_tables(document, None).items():
         texts[f"tables/{name}.tex"] = latex.render_table(table, f"runs-{name}")
-    for name, text in texts.items():
-        write_text(to / name, text)
+    with named(to):
+        for name, text in texts.items():
+            write_text(to / name, text)
     return to / "index.html"
 
 

@@ -23,6 +23,7 @@ from reports.sections import build_document
 from reports.sections import methods_table as shown_methods
 from reports.summary import summarize
 from reports.verdict import judge_run
+from sweep.disk import named
 from sweep.files import write_text
 from sweep.store import RunDirectory
 
@@ -31,7 +32,10 @@ PARTS = ("tables", "figures", "cards")
 
 
 def build(run: RunDirectory) -> Path:
-    """Write the report and give the path of its HTML file. Raises RunDirectoryError where there is no run."""
+    """Write the report and give the path of its HTML file.
+
+    Raises RunDirectoryError where there is no run, and DiskError where it cannot be written.
+    """
     gathered = gather(run)
     sides = read_sides(gathered)
     summary = summarize(gathered, sides)
@@ -51,10 +55,11 @@ def build(run: RunDirectory) -> Path:
     shown = None if summary.metric is None else shown_methods(gathered, summary, judgement)
     for name, paper_table in latex.paper_tables(document, shown).items():
         texts[f"tables/{name}.tex"] = latex.render_table(paper_table, f"{gathered.spec.name}-{name}")
-    for part in PARTS:
-        shutil.rmtree(run.report / part, ignore_errors=True)
-    for _, drawing in drawn:
-        drawing.write(run.report / markdown.FIGURES)
-    for name, text in texts.items():
-        write_text(run.report / name, text)
+    with named(run.path):
+        for part in PARTS:
+            shutil.rmtree(run.report / part, ignore_errors=True)
+        for _, drawing in drawn:
+            drawing.write(run.report / markdown.FIGURES)
+        for name, text in texts.items():
+            write_text(run.report / name, text)
     return run.report / "index.html"

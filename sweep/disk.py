@@ -14,6 +14,8 @@ from pathlib import Path
 from sweep.errors import DiskError, InputError, RunError
 
 TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE})
+IN_THE_WAY = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
+"""Troubles of a directory of ours; elsewhere they are the doing of whoever named a file."""
 IN_WORDS = re.compile(
     r"(No space left on device|Disk quota exceeded|Read-only file system|Input/output error|File too large"
     r"|database or disk is full|attempt to write a readonly database|disk I/O error|unable to open database file)"
@@ -41,17 +43,31 @@ def named(place: Path) -> Iterator[None]:
     except (RunError, InputError):
         raise
     except Exception as error:
-        reason = trouble(error) if place.exists() else "it is gone"
+        reason = (place.exists() and trouble(error)) or _blocked(error, place)
+        reason = reason or (None if place.exists() else "it is gone")
         if reason is None:
             raise
         raise disk_error(place, reason) from error
 
 
+def _blocked(error: BaseException | None, place: Path) -> str | None:
+    """What keeps a file below a directory from being written or read, where an error or what it came from says so."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in IN_THE_WAY and _is_below(error.filename, place):
+            return f"{error.strerror}: {error.filename}"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_below(name: object, place: Path) -> bool:
+    return isinstance(name, str) and Path(name).absolute().is_relative_to(place.absolute())
+
+
 def disk_error(place: Path, reason: str) -> DiskError:
     """The line that a person reads."""
     return DiskError(
-        f"{place}: cannot be written ({reason}). Everything that ended is saved; mend that, and go on with the same "
-        "`sweep run`."
+        f"{place}: cannot be written ({reason}). Everything that ended is saved; mend that, and give the same "
+        "command again."
     )
 
 

@@ -59,11 +59,18 @@ def record_opening(run: RunDirectory, *, by: By, who: str, tasks: Sequence[str])
 
 
 def read_openings(run: RunDirectory) -> list[Opening]:
-    """Every opening, in order; none where the file is not there. Lines that hold none are left out."""
+    """Every opening, in order; none where the file is not there. Lines that hold none are left out.
+
+    Raises RunDirectoryError where it cannot be read.
+    """
     if not run.test_openings.exists():
         return []
+    try:
+        lines = run.test_openings.read_text("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise RunDirectoryError(f"{run.test_openings}: cannot be read: {error.strerror}.") from error
     openings = []
-    for line in run.test_openings.read_text("utf-8", errors="replace").splitlines():
+    for line in lines:
         try:
             openings.append(Opening.model_validate(parse_json(line)))
         except (ValueError, ValidationError):

@@ -225,9 +225,16 @@ class OptunaMirror:
 
     def _refuse_foreign(self, trial: FrozenTrial) -> None:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            place, remedy = "storage", "Give the study another name, or a storage of its own."
+            if self._spec.storage is None:
+                place = "optuna.db"
+                remedy = (
+                    f"Bring search/{self._method}/{trial.number:04d} back from a copy; or remove optuna.db, which is "
+                    "then built anew from the records that are left."
+                )
             raise RunDirectoryError(
-                f"storage: trial {trial.number} of Optuna study {self._study.study_name} has ended, and this run "
-                "directory has no record of it. Give the study another name, or a storage of its own."
+                f"{place}: trial {trial.number} of Optuna study {self._study.study_name} has ended, and this run "
+                f"directory has no record of it. {remedy}"
             )
 
     def _stretch_of(self, trial: FrozenTrial) -> Stretch:

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, name_of, random_study
+from reported_run import build_run
+from reported_run import toy_study as reported_study
 from toy_runner import ToyRunner, build_toy
 
+from sweep.api import build_report
 from sweep.errors import DiskError, RunDirectoryError
 from sweep.events import Event, Notice, TrialEnded
 from sweep.study.phases import Workers, run_study
@@ -212,6 +215,38 @@ def test_a_trial_that_was_copied_within_its_run_does_not_count_twice(lab: Lab, t
     said = f"{place / 'record.json'}: the record of another trial, whose place is search/lora/0000; "
     assert one_line(refused.value).startswith(said)
     assert lab.calls == calls
+
+
+def test_a_trial_that_was_lost_is_named_and_once_its_database_is_removed_another_takes_its_place(lab: Lab) -> None:
+    lab.start(SPEC)
+    shutil.rmtree(lab.run.search_trial("lora", 0).path)
+
+    with pytest.raises(RunDirectoryError) as refused:
+        lab.start(SPEC)
+
+    assert one_line(refused.value).startswith("optuna.db: trial 0 of Optuna study toy/lora has ended, and this run ")
+    assert "Bring search/lora/0000 back from a copy; or remove optuna.db" in str(refused.value)
+    lab.run.optuna_db.unlink()
+    lab.start(SPEC)
+    assert [record.config.number for record in lab.run.search_records("lora")] == [1, 2]
+    assert [trial.state.name for trial in lab.optuna("lora")] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize("name", ["report", "test_openings.jsonl"])
+def test_what_lies_in_the_way_of_a_report_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    run = build_run(tmp_path, reported_study(("lora",), trials=1, seeds=1))
+    path = run.path / name
+    path.unlink(missing_ok=True)
+    # Neither is what it should be: a file for a directory, and the other way round.
+    path.touch() if name == "report" else path.mkdir()
+
+    with pytest.raises((DiskError, RunDirectoryError)) as refused:
+        build_report(run)
+
+    assert str(path) in one_line(refused.value)
+    assert re.search(
+        r"cannot be (written \((File exists|Not a directory): |read: Is a directory\.)", str(refused.value)
+    )
 
 
 @pytest.mark.parametrize("name", ["study.yaml", "environment.json"])
