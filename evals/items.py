@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.errors import RunError
-from evals.outside import parse_json
+from evals.outside import lines_outside, parse_json
 from evals.spec import OUR_TASKS
 
 SAMPLE_FILES = "samples_*.jsonl"
@@ -66,13 +66,13 @@ def _is_repeated(path: Path) -> bool:
 def read_sample_file(path: Path) -> list[Item]:
     """Every item of one file, in its order. Raises RunError for a bad one."""
     task = STAMP.sub("", path.name.removeprefix("samples_").removesuffix(".jsonl"))
-    items = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                items.append(_read_item(task, parse_json(line)))
-            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-                raise RunError(f"{path}:{number}: not a sample that lm-evaluation-harness wrote: {error!r}.") from error
+    items: list[Item] = []
+    try:
+        for line in lines_outside(path):
+            items.append(_read_item(task, parse_json(line)))  # noqa: PERF401 - how many there are tells where it failed
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        place = f"{path}:{len(items) + 1}"
+        raise RunError(f"{place}: not a sample that lm-evaluation-harness wrote: {error!r}.") from error
     return items
 
 

@@ -5,19 +5,52 @@ Files lie where they are said to, and JSON is not a pit.
 Python's JSON reader goes as deep as its stack, and what it has read so deep nothing else can walk through. Torch-free.
 """
 
+import errno
 import json
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_DEPTH = 100
 """Levels of lists and objects within each other; real data have a handful."""
+MAX_BYTES = 2**30
+"""Of a file that is read as a whole."""
+MAX_LINE_BYTES = 64 * 2**20
+"""Of a line of a file that is read line by line."""
 
 
 def is_inside(root: Path, name: str | Path) -> bool:
     """Whether a path that starts from a directory stays in it, links followed."""
     return "\0" not in str(name) and (root / name).resolve().is_relative_to(root.resolve())
+
+
+def open_outside(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for what has no end: a device, or a pipe that nobody writes to."""
+    # Opening a pipe would wait for its writer.
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return stream
+
+
+def read_outside(path: Path, most: int = MAX_BYTES) -> bytes:
+    """A whole file of bounded size. Raises OSError for a larger one, and for what is none."""
+    with open_outside(path) as stream:
+        if os.fstat(stream.fileno()).st_size > most:
+            raise OSError(errno.EINVAL, f"it is larger than {most / 2**20:,.0f} MiB", str(path))
+        return stream.read()
+
+
+def lines_outside(path: Path) -> Iterator[bytes]:
+    """A file's lines. Raises OSError for what is no file, ValueError at a line that nothing real has."""
+    with open_outside(path) as stream:
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError(f"a line of more than {MAX_LINE_BYTES // 2**20} MiB")
+            yield line
 
 
 def make_public(scratch: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 
 RESULT_FILES = "results_*.json"
 HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w-][\w.-]*$")
@@ -31,7 +31,7 @@ def read_benchmarks(directory: Path) -> dict[str, Benchmark]:
     found: dict[str, Benchmark] = {}
     for path in sorted(directory.glob(RESULT_FILES)):
         try:
-            results = parse_json(path.read_text("utf-8"))
+            results = parse_json(read_outside(path))
             configs = {name: _benchmark(config) for name, config in results.get("configs", {}).items()}
             known = {name: one for name, one in configs.items() if one is not None}
             found |= known | _groups(results.get("group_subtasks", {}), known)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evals.errors import RunError
 from evals.items import Item, read_items
-from evals.outside import parse_json
+from evals.outside import lines_outside, parse_json
 from reports import wording
 from reports.commands import items_of
 from reports.document import Block, Code, Comparison, Paragraph
@@ -67,8 +67,7 @@ def _prompts(gathered: Gathered, record: TrialRecord) -> Mapping[int, str]:
 
 
 def _read_prompts(path: Path) -> dict[int, str]:
-    with path.open(encoding="utf-8") as lines:
-        samples = [parse_json(line) for line in lines]
+    samples = [parse_json(line) for line in lines_outside(path)]
     return {int(sample["doc_id"]): str(sample["doc"].get("prompt", "")) for sample in samples}
 
 

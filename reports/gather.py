@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 from sweep.budget import Spending, total
 from sweep.errors import RunDirectoryError
 from sweep.record import TrialRecord
@@ -153,7 +153,7 @@ def _prepare_seconds(run: RunDirectory) -> float | None:
 def _begun_with(run: RunDirectory) -> Mapping[str, object]:
     """Machine and data that the study began with; nothing where that cannot be read."""
     try:
-        value = parse_json(run.environment.read_text("utf-8"))
+        value = parse_json(read_outside(run.environment))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -175,7 +175,7 @@ def _data(run: RunDirectory, records: list[TrialRecord]) -> DataFacts | None:
     wanted = next((record.data_sha256 for record in records if record.data_sha256), {})
     for path in sorted(run.data.glob(f"*/{MANIFEST}")):
         try:
-            found = parse_json(path.read_text("utf-8"))
+            found = parse_json(read_outside(path))
             if wanted and wanted.items() <= found["sha256"].items():
                 return DataFacts(found["rows"], len(found["dropped"]), found["leaks"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from evals.errors import InputError, RunError
 from evals.items import read_sample_file
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 from reports.sides import RESULT_FILES, Answers, Side, answers_of
 
 STAMPED = re.compile(r"^results_(?P<stamp>.+)\.json$")
@@ -124,7 +124,7 @@ def _is_trained(path: Path, places: Sequence[Path]) -> bool:
         return True
     for record in (path / RECORD, places[0].parent / RECORD):
         try:
-            return parse_json(record.read_text("utf-8"))["config"]["method"] is not None
+            return parse_json(read_outside(record))["config"]["method"] is not None
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return False
@@ -133,7 +133,7 @@ def _is_trained(path: Path, places: Sequence[Path]) -> bool:
 def _take(path: Path, read: _Read) -> None:
     """Take over what one results file says; it is newer than those before it."""
     try:
-        _take_from(parse_json(path.read_text("utf-8")), path, read)
+        _take_from(parse_json(read_outside(path)), path, read)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not a results file that lm-evaluation-harness wrote: {error!r}.") from error
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from evals.errors import RunError
 from evals.items import Item, read_items
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 from evals.tasks.aggregate import macro_f1
 from reports.statistics.clusters import Floats
 
@@ -144,7 +144,7 @@ def read_groups(directories: Iterable[Path]) -> dict[str, tuple[str, ...]]:
     for directory in directories:
         for path in sorted(directory.rglob(RESULT_FILES)):
             try:
-                found = parse_json(path.read_text("utf-8"))["group_subtasks"]
+                found = parse_json(read_outside(path))["group_subtasks"]
                 children |= {name: [str(task) for task in tasks] for name, tasks in found.items() if tasks}
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 # Without it, tasks are compared one by one.

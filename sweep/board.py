@@ -11,9 +11,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from evals.outside import read_outside
 from sweep.files import write_json
 
 NAME = "workers.json"
+MAX_BYTES = 64 * 2**20
+"""No board comes near."""
 FRESH_SECONDS = 60.0
 """Age from which a board may be that of a driver that is gone."""
 
@@ -55,7 +58,7 @@ def write_board(run: Path, workers: Sequence[WorkerLine]) -> None:
 def read_board(run: Path) -> Board | None:
     """The board of a run, or None where no driver is at work or it cannot be read."""
     try:
-        return TypeAdapter(Board).validate_json((run / NAME).read_bytes())
+        return TypeAdapter(Board).validate_json(read_outside(run / NAME, MAX_BYTES))
     except (OSError, ValidationError):
         return None
 

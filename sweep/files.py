@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from evals.outside import read_outside
 from sweep.errors import RunDirectoryError, StudyFileError
 from sweep.study_file.document import parse
 
@@ -36,9 +37,7 @@ def read_yaml(path: Path) -> object:
     """What `write_yaml` wrote, without tags and of bounded size. Raises RunDirectoryError for anything else."""
     bad = f"{path}: damaged, or not a file that this version wrote"
     try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise RunDirectoryError(f"{bad} (larger than {MAX_YAML_BYTES // 2**20} MiB).")
-        parsed = parse(path.read_text("utf-8"), path, max_values=MAX_VALUES)
+        parsed = parse(read_outside(path, MAX_YAML_BYTES).decode("utf-8"), path, max_values=MAX_VALUES)
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 from evals.spec import GENERAL_TEXT, OUR_TASKS, RENDERED_TASKS, Spec, TaskSpec
 from sweep.config import Split, TrialConfig
 from sweep.errors import RunDirectoryError
@@ -66,7 +66,7 @@ def read_openings(run: RunDirectory) -> list[Opening]:
     if not run.test_openings.exists():
         return []
     try:
-        lines = run.test_openings.read_text("utf-8", errors="replace").splitlines()
+        lines = read_outside(run.test_openings).decode("utf-8", errors="replace").splitlines()
     except OSError as error:
         raise RunDirectoryError(f"{run.test_openings}: cannot be read: {error.strerror}.") from error
     openings = []

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evals.outside import parse_json
+from evals.outside import parse_json, read_outside
 from sweep.config import TrialConfig
 from sweep.easing import Eased
 from sweep.errors import RunDirectoryError
@@ -199,10 +199,10 @@ class RunDirectory:
     def read_environment(self) -> Mapping[str, Any]:
         """Versions, hardware and data fingerprints. Raises RunDirectoryError where the file is damaged."""
         try:
-            value = parse_json(self.environment.read_text("utf-8"))
+            value = parse_json(read_outside(self.environment))
             data = {**value["data"], "sha256": dict(value["data"]["sha256"])}
             return {"environment": dict(value["environment"]), "data": data}
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunDirectoryError(
                 f"{self.environment}: damaged ({briefly(error)}). Without it nobody knows whether the data are those "
                 "that the study began with: bring it back from a copy, or give the study another name."
@@ -224,9 +224,7 @@ def trained_tokens(directory: TrialDirectory) -> int:
 def read_record(path: Path) -> TrialRecord:
     """Read one record. Raises RunDirectoryError where it cannot be understood."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RunDirectoryError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no record is.")
-        return TrialRecord.model_validate_json(path.read_bytes())
+        return TrialRecord.model_validate_json(read_outside(path, MAX_BYTES))
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -243,7 +241,9 @@ def write_record(directory: TrialDirectory, record: TrialRecord) -> None:
 def read_eased(path: Path) -> Eased:
     """Read what `write_eased` wrote. Raises RunDirectoryError where it cannot be understood."""
     try:
-        return Eased.model_validate_json(path.read_bytes())
+        return Eased.model_validate_json(read_outside(path, MAX_BYTES))
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}.") from error
     except ValueError as error:
         remedy = " Without the file, the study finds out again how much memory there is."
         raise unreadable(path, "an easing", error, remedy) from error

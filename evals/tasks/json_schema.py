@@ -12,6 +12,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]  # it has no types
 
 from evals.errors import TaskError
+from evals.outside import read_outside
 
 Schema = Mapping[str, Any]
 Given = Any
@@ -39,7 +40,7 @@ PATTERN_SECONDS = 1.0
 def read_schema(path: Path) -> Schema:
     """Read a schema from a JSON file. Raises TaskError where it is none that can be checked."""
     try:
-        schema = json.loads(path.read_bytes())
+        schema = json.loads(read_outside(path))
     except (OSError, ValueError, RecursionError) as error:
         raise TaskError(f"{path.name}: no JSON schema can be read from it: {str(error).rstrip('.')}.") from error
     if not isinstance(schema, dict):

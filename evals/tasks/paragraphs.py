@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from evals.errors import TaskError
+from evals.outside import read_outside
 
 LONGEST = 800
 """Characters of a paragraph; longer ones are divided between words, so that small models can read them too."""
@@ -32,7 +33,7 @@ def _read(path: Path | None) -> str:
     if path is None:
         return (files("evals.tasks") / "general_text.txt").read_text("utf-8")
     try:
-        return path.read_text("utf-8-sig").replace("\r\n", "\n")
+        return read_outside(path).decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TaskError(f"{path}: cannot be read: {reason}. Name a text file.") from error

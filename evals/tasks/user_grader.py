@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from evals.errors import TaskError
+from evals.outside import read_outside
 from evals.spec import GraderSpec, OwnRow
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -49,7 +50,7 @@ def find_grader(name: str, root: Path) -> FoundGrader:
     if not (root / file).resolve().is_relative_to(root.resolve()):
         raise TaskError(f"{file} lies outside the study's directory; copy it there.")
     try:
-        content = (root / file).read_bytes()
+        content = read_outside(root / file)
         tree = ast.parse(content)
     except OSError as error:
         raise TaskError(f"{file} cannot be read in {root}: {error.strerror}.") from error

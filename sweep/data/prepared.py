@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import JsonValue, ValidationError
 
-from evals.outside import make_public
+from evals.outside import make_public, read_outside
 from evals.spec import AnswerType, GraderSpec, LabelBy, OwnDataSpec, Spec
 from sweep.data.encode import EncodedRow
 from sweep.data.rows import BadRow
@@ -123,7 +123,7 @@ def is_prepared(directory: Path) -> bool:
 def read_prepared(directory: Path) -> PreparedData:
     """Read what `prepare` wrote. Raises DataError where there is none that this version can read."""
     try:
-        manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+        manifest = Manifest.model_validate_json(read_outside(directory / MANIFEST))
     except (OSError, ValidationError) as error:
         raise DataError(
             f"{directory}: holds no prepared data that this version can read. Delete it and run again."

@@ -1,11 +1,18 @@
 """Bounds on what comes from outside."""
 
 import json
+import os
 import stat
 
 import pytest
 
-from evals.outside import MAX_DEPTH, is_inside, is_too_deep, make_public, parse_json
+from evals import outside
+from evals.errors import RunError, TaskError
+from evals.items import read_sample_file
+from evals.outside import MAX_DEPTH, is_inside, is_too_deep, lines_outside, make_public, parse_json, read_outside
+from evals.tasks.json_schema import read_schema
+from evals.tasks.paragraphs import read_paragraphs
+from evals.tasks.user_grader import find_grader
 
 
 @pytest.mark.parametrize(
@@ -60,3 +67,48 @@ def test_what_was_private_gets_the_rights_of_its_place(tmp_path, parent, given) 
     make_public(scratch)
 
     assert stat.S_IMODE(scratch.stat().st_mode) == given
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A pipe that nobody writes to, a link to a device that never ends, and a file of a terabyte of nothing."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**40)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("pipe", "no regular file"), ("device", "no regular file"), ("sparse", "larger than 1,024 MiB")],
+)
+def test_what_has_no_end_is_refused_unread(endless, name, reason) -> None:
+    with pytest.raises(OSError, match=reason):
+        read_outside(endless / name)
+
+
+@pytest.mark.parametrize("name", ["pipe", "device", "sparse"])
+def test_no_reader_waits_for_what_has_no_end(endless, name) -> None:
+    for read in (read_schema, read_paragraphs):
+        with pytest.raises(TaskError, match=r"no regular file|larger than"):
+            read(endless / name)
+
+
+@pytest.mark.parametrize("name", ["pipe", "sparse"])
+def test_a_grader_that_has_no_end_is_refused(endless, name) -> None:
+    (endless / name).rename(endless / "grade.py")
+
+    with pytest.raises(TaskError, match=r"no regular file|larger than"):
+        find_grader("grade.py:grade", endless)
+
+
+def test_lines_are_bounded(endless, monkeypatch) -> None:
+    monkeypatch.setattr(outside, "MAX_LINE_BYTES", 100)
+    (endless / "lines").write_bytes(b"a" * 99 + b"\n\nb")
+
+    assert list(lines_outside(endless / "lines")) == [b"a" * 99 + b"\n", b"\n", b"b"]
+    with pytest.raises(RunError, match=r"sparse:1: .*a line of more than"):
+        read_sample_file(endless / "sparse")
+    with pytest.raises(OSError, match="no regular file"):
+        read_sample_file(endless / "pipe")

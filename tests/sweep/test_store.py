@@ -1,12 +1,15 @@
 """What a trial's directory keeps for a trial that is handed out again, and what it lets go."""
 
+import os
 from pathlib import Path
 
 import pytest
 from toy_runner import record, toy_study
 
 from sweep.config import configure
-from sweep.store import RunDirectory, TrialDirectory, write_record
+from sweep.errors import RunDirectoryError
+from sweep.openings import read_openings
+from sweep.store import RunDirectory, TrialDirectory, read_config, read_eased, read_record, write_record
 
 STATE = "training-state.safetensors"
 
@@ -70,3 +73,23 @@ def test_states_that_a_kill_left_behind_are_removed_and_those_of_open_trials_sta
     assert left(ended) == {"record.json"}
     assert STATE in left(directory)
     assert f".{STATE}.123.tmp" not in left(directory)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_no_file_of_a_run_directory_is_read_without_an_end(tmp_path: Path, kind: str) -> None:
+    run, endless = RunDirectory(tmp_path), tmp_path / "endless"
+    {
+        "pipe": lambda: os.mkfifo(endless),
+        "device": lambda: endless.symlink_to("/dev/zero"),
+        "sparse": lambda: (endless.touch(), os.truncate(endless, 2**40)),
+    }[kind]()
+
+    for read in (read_record, read_config, read_eased):
+        with pytest.raises(RunDirectoryError, match=r"no regular file|larger than"):
+            read(endless)
+    run.environment.symlink_to(endless)
+    run.test_openings.symlink_to(endless)
+    with pytest.raises(RunDirectoryError, match=r"no regular file|larger than"):
+        run.read_environment()
+    with pytest.raises(RunDirectoryError, match=r"no regular file|larger than"):
+        read_openings(run)
