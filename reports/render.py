@@ -36,6 +36,7 @@ def build(run: RunDirectory) -> Path:
 
     Raises RunDirectoryError where there is no run, and DiskError where it cannot be written.
     """
+    run.refuse_ways_out()
     gathered = gather(run)
     sides = read_sides(gathered)
     summary = summarize(gathered, sides)

@@ -43,6 +43,7 @@ def record_opening(run: RunDirectory, *, by: By, who: str, tasks: Sequence[str])
 
     Raises RunDirectoryError where that is impossible: nobody looks uncounted.
     """
+    run.refuse_ways_out()
     opening = Opening(at=datetime.now(UTC), by=by, who=who, tasks=tuple(tasks))
     try:
         with run.test_openings.open("ab") as stream:

@@ -95,6 +95,7 @@ def _find_run(trial: Path) -> RunDirectory | None:
 def _own_data(config: TrialConfig, *, run: RunDirectory, cache: Path) -> OwnDataSpec:
     from sweep.data.for_model import prepare_for
 
+    run.refuse_ways_out()
     prepared = prepare_for(
         config.model,
         config.data,

@@ -11,6 +11,7 @@ runs/<study>/study.yaml  environment.json  test_openings.jsonl  optuna.db  data/
              report/
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evals.outside import parse_json, read_outside
+from evals.outside import is_inside, parse_json, read_outside
 from sweep.config import TrialConfig
 from sweep.easing import Eased
 from sweep.errors import RunDirectoryError
@@ -180,6 +181,19 @@ class RunDirectory:
         """Trials that memory ran out in, ended or not."""
         found = sorted((*self.path.glob("search/*/*/easing.json"), *self.path.glob("confirm/*/*/easing.json")))
         return [read_eased(path) for path in found]
+
+    def refuse_ways_out(self) -> None:
+        """Raise RunDirectoryError for a link that leads out of it: what is written there would land elsewhere.
+
+        Call it before anything is written to a run directory that somebody else may have made.
+        """
+        for place, directories, files in os.walk(self.path):
+            for path in (Path(place) / name for name in (*directories, *files)):
+                if path.is_symlink() and not is_inside(self.path, os.path.realpath(path)):
+                    raise RunDirectoryError(
+                        f"{path}: a link that leads out of the run directory. Put what it leads to in its place; a run "
+                        "directory may be moved to another disk and linked as a whole."
+                    )
 
     def forget_states(self) -> None:
         """Remove training states that a kill left behind: of trials that have ended, and half-written ones."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from evals.errors import TaskError
-from evals.outside import read_outside
+from evals.outside import is_inside, read_outside
 from evals.spec import GraderSpec, OwnRow
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -47,7 +47,7 @@ def find_grader(name: str, root: Path) -> FoundGrader:
     if form is None:
         raise TaskError(f"{name!r} is no grader; write file.py:function, such as grader.py:grade.")
     file, function = form["file"], form["function"]
-    if not (root / file).resolve().is_relative_to(root.resolve()):
+    if not is_inside(root, file):
         raise TaskError(f"{file} lies outside the study's directory; copy it there.")
     try:
         content = read_outside(root / file)

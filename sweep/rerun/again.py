@@ -51,6 +51,7 @@ def rerun(  # noqa: PLR0913
     Raises InputError where there is no such trial, or where config or data are not those that were recorded, unless
     `anyway`.
     """
+    run.refuse_ways_out()
     found = find_trial(run, trial)
     if found.edits and not anyway:
         raise InputError(

@@ -78,6 +78,7 @@ def myself() -> Owner:
 @contextmanager
 def leased(run: RunDirectory, *, watch_seconds: float = WATCH_SECONDS) -> Iterator[None]:
     """Hold the run directory for this process. Raises RunDirectoryError where another has it, or it is read-only."""
+    run.refuse_ways_out()
     path = run.path / ".lock"
     try:
         run.path.mkdir(parents=True, exist_ok=True)

@@ -241,13 +241,19 @@ def _data_sets(record: TrialRecord) -> tuple[DataSet, ...]:
 
 
 def _artifacts(directory: TrialDirectory) -> tuple[tuple[Artifact, ...], list[str]]:
-    top = [Artifact(path, None) for path in (directory.config, directory.record, directory.steps) if path.is_file()]
+    # What a link leads to is not the trial's.
+    top = [Artifact(path, None) for path in (directory.config, directory.record, directory.steps) if _is_own(path)]
     below = [
         Artifact(path, path.parent.relative_to(directory.path).as_posix())
         for folder in (directory.eval, directory.checkpoint)
+        if not folder.is_symlink()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if _is_own(path)
     ]
     kept = tuple(artifact for artifact in (*top, *below) if artifact.path.stat().st_size <= MAX_ARTIFACT_BYTES)
     skipped = [a.path.relative_to(directory.path).as_posix() for a in (*top, *below) if a not in kept]
     return kept, skipped
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

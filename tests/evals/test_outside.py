@@ -28,6 +28,7 @@ from evals.tasks.user_grader import find_grader
         ("out/passwd", False),
         ("in/rows.jsonl", True),
         ("rows\0.jsonl", False),
+        ("circle", True),
     ],
 )
 def test_a_path_stays_in_its_directory_links_followed(tmp_path, name, inside) -> None:
@@ -35,6 +36,7 @@ def test_a_path_stays_in_its_directory_links_followed(tmp_path, name, inside) ->
     (root / "a").mkdir(parents=True)
     (root / "out").symlink_to("/etc")
     (root / "in").symlink_to("a")
+    (root / "circle").symlink_to("circle")
 
     assert is_inside(root, name) is inside
 

@@ -120,3 +120,8 @@ def test_what_cannot_be_a_grader_is_refused(name: str, says: str, tmp_path: Path
 
     with pytest.raises(TaskError, match=says):
         find_grader(name, study)
+
+
+def test_a_grader_whose_name_no_file_can_have_lies_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="lies outside"):
+        find_grader("grade\0.py:grade", tmp_path)

@@ -1,15 +1,18 @@
 """What a trial's directory keeps for a trial that is handed out again, and what it lets go."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from toy_runner import record, toy_study
 
+from reports import render
 from sweep.config import configure
 from sweep.errors import RunDirectoryError
-from sweep.openings import read_openings
+from sweep.openings import read_openings, record_opening
 from sweep.store import RunDirectory, TrialDirectory, read_config, read_eased, read_record, write_record
+from sweep.study.lease import leased
 
 STATE = "training-state.safetensors"
 
@@ -93,3 +96,62 @@ def test_no_file_of_a_run_directory_is_read_without_an_end(tmp_path: Path, kind:
         run.read_environment()
     with pytest.raises(RunDirectoryError, match=r"no regular file|larger than"):
         read_openings(run)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory and a file of somebody's, which no run may touch."""
+    place = tmp_path / "elsewhere"
+    for name in ("figures", "tables", "cards"):
+        (place / name).mkdir(parents=True)
+        (place / name / "mine").write_text("mine")
+    return place
+
+
+def write_report(run: RunDirectory) -> None:
+    render.build(run)
+
+
+def lease(run: RunDirectory) -> None:
+    with leased(run):
+        pass
+
+
+def open_test_data(run: RunDirectory) -> None:
+    record_opening(run, by="eval", who="somebody", tasks=("own",))
+
+
+@pytest.mark.parametrize("write", [write_report, lease, open_test_data])
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        ("report", "."),
+        ("report/figures", "figures"),
+        ("test_openings.jsonl", "tables/mine"),
+        (".lock", "tables/mine"),
+        ("worker-0.log", "tables/mine"),
+        ("search/lora/0001", "gone"),
+    ],
+)
+def test_nothing_is_written_through_a_link_that_leads_out(
+    tmp_path: Path, elsewhere: Path, name: str, to: str, write: Callable[[RunDirectory], None]
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    link = run.path / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere / to)
+
+    with pytest.raises(RunDirectoryError, match=f"{link}: a link that leads out"):
+        write(run)
+
+    assert {path.read_text() for path in elsewhere.glob("*/*")} == {"mine"}
+    assert len(list(elsewhere.glob("*/*"))) == 3
+
+
+def test_links_within_a_run_directory_and_to_it_are_no_ways_out(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "search").mkdir(parents=True)
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "inside").symlink_to("search")
+    (tmp_path / "disk" / "circle").symlink_to("circle")
+
+    RunDirectory(tmp_path / "run").refuse_ways_out()

@@ -18,7 +18,7 @@ from sweep.tracking.payload import Payload, describe
 GPU = DeviceUse(kind="cuda", name="Toy GPU", count=2, energy_joules=5_000.0, energy_source="nvml")
 
 
-def told(report: ReportSpec | None = None, **changes: Any) -> Payload:
+def told(report: ReportSpec | None = None, run: Path = Path("nowhere"), **changes: Any) -> Payload:
     spec = StudySpec(
         name="tickets",
         model=ModelSpec(model_name_or_path="toy"),
@@ -39,7 +39,7 @@ def told(report: ReportSpec | None = None, **changes: Any) -> Payload:
         "seconds_total": 180.0,
     }
     record = TrialRecord.model_validate(values | changes)
-    return describe(record, RunDirectory(Path("nowhere")).search_trial("lora", 0), report)
+    return describe(record, RunDirectory(run).search_trial("lora", 0), report)
 
 
 def metrics(payload: Payload) -> dict[str, float]:
@@ -96,3 +96,19 @@ def test_what_memory_that_ran_out_left_to_a_trial_is_a_tag() -> None:
     assert eased.tags["sweep.easing"] == "alone, micro-batches of 2 rows with 8 accumulated"
     assert eased.tags["sweep.easing_why"] == "Out of memory at 4 rows. And at 3."
     assert not [tag for tag in told().tags if "easing" in tag]
+
+
+def test_what_a_link_leads_to_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("private")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "private").write_text("private")
+    trial = RunDirectory(tmp_path / "run").search_trial("lora", 0)
+    trial.eval.mkdir(parents=True)
+    (trial.eval / "results.json").write_text("{}")
+    (trial.eval / "linked").symlink_to(tmp_path / "private")
+    trial.checkpoint.symlink_to(tmp_path / "folder")
+    trial.steps.symlink_to(tmp_path / "private")
+
+    payload = told(run=tmp_path / "run")
+
+    assert [artifact.path.name for artifact in payload.artifacts] == ["results.json"]
