@@ -12,8 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
-from http.client import HTTPException
-from typing import IO, Any
+from http.client import HTTPException, HTTPResponse
+from typing import Any
 
 from evals.errors import RunError, TaskError
 from evals.outside import parse_json
@@ -23,6 +23,10 @@ BUSY = frozenset({408, 409, 425, 429})
 FIRST_SERVER_ERROR = 500
 LONGEST_PAUSE_SECONDS = 60.0
 MAX_REPLY_BYTES = 2**24
+PIECE_BYTES = 2**16
+SHORTEST_KEY = 6
+"""Characters; a shorter one is a stand-in, such as `none`, and may stand in any text."""
+HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,17 @@ class Judge:
         for attempt in range(1, self.spec.attempts + 1):
             try:
                 reply = self._complete(prompt)
-                return Verdict(prompt, reply, _find(pattern, reply), attempt, None)
+                return Verdict(prompt, self._shown(reply), _find(pattern, reply), attempt, None)
             except _AttemptError as failure:
                 reply, reason = failure.reply or reply, str(failure)
                 if attempt < self.spec.attempts:
                     pause = max(self.spec.pause_seconds * 2 ** (attempt - 1), failure.pause)
                     time.sleep(min(pause, LONGEST_PAUSE_SECONDS))
-        return Verdict(prompt, reply, None, self.spec.attempts, reason)
+        return Verdict(prompt, self._shown(reply), None, self.spec.attempts, self._shown(reason))
+
+    def _shown(self, text: str | None) -> str | None:
+        """What may be recorded of a reply: an endpoint may say the key that it was shown."""
+        return text.replace(self._key, HIDDEN) if text and len(self._key or "") >= SHORTEST_KEY else text
 
     def _complete(self, prompt: str) -> str:
         body = {"model": self.spec.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
@@ -95,7 +103,7 @@ class Judge:
         )
         try:
             with OPENER.open(request, timeout=self.spec.timeout_seconds) as response:
-                answer = _read(response)
+                answer = _read(response, self.spec.timeout_seconds)
         except urllib.error.HTTPError as error:
             raise self._http_failure(error) from error
         except (OSError, HTTPException, ValueError) as error:
@@ -105,10 +113,10 @@ class Judge:
     def _http_failure(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in BUSY or error.code >= FIRST_SERVER_ERROR:
             after = error.headers.get("Retry-After", "")
-            return _AttemptError(f"HTTP {error.code}", pause=float(after) if after.isdigit() else 0.0)
+            return _AttemptError(f"HTTP {error.code}", pause=float(after) if after.isdecimal() else 0.0)
         return RunError(
-            f"judge {self.spec.model!r} at {self.spec.base_url}: HTTP {error.code} {error.reason}. Check the address, "
-            "the model's name and the key."
+            f"judge {self.spec.model!r} at {self.spec.base_url}: HTTP {error.code} {self._shown(error.reason)}. Check "
+            "the address, the model's name and the key."
         )
 
 
@@ -116,16 +124,25 @@ def _key(spec: JudgeSpec) -> str | None:
     if spec.api_key_env is None:
         return None
     # The one secret there is: it must not pass through a study file, a config or a record on its way here.
-    key = os.environ.get(spec.api_key_env)
+    # Read from a file, it often ends with the file's last line break.
+    key = os.environ.get(spec.api_key_env, "").strip()
     if not key:
         raise TaskError(f"judge: the environment variable {spec.api_key_env} is not set. Set it to the endpoint's key.")
+    if not (key.isascii() and key.isprintable()):
+        # The library that refuses it says what it is.
+        raise TaskError(f"judge: {spec.api_key_env} holds characters that no key has. Set it to the endpoint's key.")
     return key
 
 
-def _read(response: IO[bytes]) -> object:
-    content = response.read(MAX_REPLY_BYTES + 1)
-    if len(content) > MAX_REPLY_BYTES:
-        raise ValueError(f"a reply of more than {MAX_REPLY_BYTES // 2**20} MiB")
+def _read(response: HTTPResponse, seconds: float) -> object:
+    """A reply of bounded size that is here in time: the socket alone would wait for each of its bytes anew."""
+    content, until = b"", time.monotonic() + seconds
+    while piece := response.read1(PIECE_BYTES):
+        content += piece
+        if len(content) > MAX_REPLY_BYTES:
+            raise ValueError(f"a reply of more than {MAX_REPLY_BYTES // 2**20} MiB")
+        if time.monotonic() > until:
+            raise TimeoutError(f"no whole reply within {seconds:g} seconds")
     return parse_json(content)
 
 

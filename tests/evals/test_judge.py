@@ -1,10 +1,15 @@
 """Judging by another model, over real HTTP: both orders, ties, failures that are counted, and what is recorded."""
 
+import contextlib
 import json
+import os
 import re
+import socket
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -308,3 +313,67 @@ def test_a_reply_is_bounded(server: JudgeServer, monkeypatch: pytest.MonkeyPatch
 
     assert found.error is not None
     assert "a reply of more than" in found.error
+
+
+def test_a_key_with_a_line_break_behind_it_is_used_without(
+    server: JudgeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, f"{SECRET}\n")
+    spec = JudgeSpec(base_url=server.base_url, model="toy-judge", api_key_env=KEY, attempts=1)
+
+    verdict = Judge(spec).ask("Which?", re.compile(r"\[\[C\]\]"))
+
+    assert server.keys == [f"Bearer {SECRET}"]
+    assert verdict.error is None
+
+
+@pytest.mark.parametrize("key", [f"{SECRET}\nX-Other: 1", f"{SECRET}\0", f"{SECRET}é"])
+def test_what_no_key_can_be_is_refused_before_a_library_repeats_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {KEY: key})
+    spec = JudgeSpec(base_url="http://127.0.0.1:9/v1", model="toy-judge", api_key_env=KEY, attempts=1)
+
+    with pytest.raises(TaskError, match="no key has") as refused:
+        Judge(spec)
+
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("reply", [f"I was asked with {SECRET}. [[C]]", f"No verdict, {SECRET}.", SECRET.encode()])
+def test_a_key_that_the_endpoint_repeats_is_not_recorded(
+    server: JudgeServer, monkeypatch: pytest.MonkeyPatch, reply: Reply
+) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    server.answer = lambda *_: json.dumps({"error": SECRET}).encode() if isinstance(reply, bytes) else reply
+    spec = JudgeSpec(base_url=server.base_url, model="toy-judge", api_key_env=KEY, attempts=1)
+
+    verdict = Judge(spec).ask("Which?", re.compile(r"\[\[C\]\]"))
+
+    assert "***" in str(verdict.recorded())
+    assert SECRET not in str(verdict.recorded())
+
+
+def test_a_reply_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    def drip(listening: socket.socket) -> None:
+        caller, _ = listening.accept()
+        with caller, contextlib.suppress(OSError):
+            caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while True:
+                caller.sendall(b" ")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        judge = Judge(JudgeSpec(base_url=address, model="toy-judge", timeout_seconds=0.5, attempts=1))
+        began = time.monotonic()
+        verdict = judge.ask("Which?", re.compile(r"\[\[C\]\]"))
+
+    assert time.monotonic() - began < 5
+    assert verdict.error == "TimeoutError: no whole reply within 0.5 seconds"
+
+
+def test_a_pause_that_is_no_number_is_none(server: JudgeServer) -> None:
+    error = urllib.error.HTTPError(server.base_url, 503, "busy", Message(), None)
+    error.headers["Retry-After"] = "²"
+
+    assert str(Judge(JudgeSpec(base_url=server.base_url, model="m"))._http_failure(error)) == "HTTP 503"
