@@ -12,7 +12,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sweep.secrets import hide_secrets
+from sweep.secrets import begun_secret, hide_secrets
 
 PIPE_BYTES = 1 << 20
 """What a worker can print while its driver is suspended; a system may allow less."""
@@ -47,14 +47,24 @@ class WorkerLog:
                 self._rest += printed
                 ends = [found.end() for found in ENDS.finditer(self._rest)]
                 cut = ends[-1] if ends else len(self._rest) if len(self._rest) > LONGEST_LINE else 0
-                self._write(self._rest[:cut])
-                self._rest = self._rest[cut:]
-        self._write(self._rest)
+                text = _text(self._rest[:cut])
+                # A secret of several lines, or where a long line is cut, is only known once the whole of it is here.
+                whole = text[: len(text) - begun_secret(text, os.environ)]
+                self._write(whole)
+                self._rest = self._rest[len(_bytes(whole)) :]
+        self._write(_text(self._rest))
 
-    def _write(self, printed: bytes) -> None:
+    def _write(self, printed: str) -> None:
         if not printed:
             return
-        text = hide_secrets(printed.decode(errors="surrogateescape"), os.environ)
         # A disk that is full ends the study elsewhere; a pipe that nobody empties would hang its worker.
         with contextlib.suppress(OSError), self.path.open("ab") as stream:
-            stream.write(text.encode(errors="surrogateescape"))
+            stream.write(_bytes(hide_secrets(printed, os.environ)))
+
+
+def _text(printed: bytes) -> str:
+    return printed.decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

@@ -156,6 +156,8 @@ def test_nobody_else_can_read_what_a_private_mask_keeps_private(watched: Watched
         ("postgresql://me:pw@host/db", "postgresql://***@host/db"),
         ("level 3 of 1", "level 3 of 1"),
         ("a token of thanks", "a token of thanks"),
+        ("header b'Bearer of-a-file\\n' refused", "header b'Bearer ***\\n' refused"),
+        ("hunter22 and hunter33 at /home/me/work", "*** and *** at /home/me/work"),
     ],
 )
 def test_secrets_are_hidden_by_their_values(text: str, shown: str) -> None:
@@ -164,6 +166,12 @@ def test_secrets_are_hidden_by_their_values(text: str, shown: str) -> None:
         "db_password": "a/b c&+",
         "TOKENS": "3",
         "HOME": "thanks",
+        "API_TOKEN": "of-a-file\n",
+        "DB_PASS": "hunter22",
+        "MYSQL_PWD": "hunter33",
+        "PWD": "/home/me/work",
+        "OLDPWD": "/home/me/work",
+        "COMPASS": "/home/me",
     }
 
     assert hide_secrets(text, environment) == shown

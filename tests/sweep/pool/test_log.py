@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,12 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., byt
     """Gives what is in the log after these pieces were printed."""
     monkeypatch.setenv("HF_TOKEN", TOLD)
 
-    def keep(*pieces: bytes) -> bytes:
+    def keep(*pieces: bytes, pause_seconds: float = 0.0) -> bytes:
         output, theirs = multiprocessing.Pipe(duplex=False)
         log = WorkerLog(tmp_path / "logs" / "worker-0.log", output)
         for piece in pieces:
             os.write(theirs.fileno(), piece)
+            time.sleep(pause_seconds)
         theirs.close()
         log.finish(10)
         return log.path.read_bytes()
@@ -46,6 +48,22 @@ def test_a_secret_is_not_there_though_it_came_in_two_pieces(logged: Callable[...
 
     for cut in range(len(said)):
         assert TOLD.encode() not in logged(said[:cut], said[cut:])
+
+
+@pytest.mark.parametrize("read", [1, 6, len(TOLD) - 1])
+def test_a_secret_is_not_there_where_a_long_line_is_cut(logged: Callable[..., bytes], read: int) -> None:
+    said = logged(b"x" * LONGEST_LINE, TOLD[:read].encode(), f"{TOLD[read:]} again\n".encode(), pause_seconds=0.1)
+
+    assert said == b"x" * LONGEST_LINE + b"*** again\n"
+
+
+def test_a_secret_of_several_lines_is_not_there(logged: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["-----BEGIN-----\n", "abcdefghij\n", "klmnopqrst\n", "-----END-----"]
+    monkeypatch.setenv("TLS_PRIVATE_KEY", "".join(lines))
+
+    assert logged(*(line.encode() for line in lines), b"\nand on\n", pause_seconds=0.1) == b"***\nand on\n"
+    assert logged(lines[0].encode(), b"of another\n", pause_seconds=0.1).endswith(b"-----BEGIN-----\nof another\n")
+    assert logged(lines[0].encode()).endswith(b"-----BEGIN-----\n")
 
 
 def test_a_line_without_an_end_is_written_in_pieces(logged: Callable[..., bytes]) -> None:
