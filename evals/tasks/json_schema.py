@@ -5,6 +5,7 @@ one would let every answer pass. `format` is no assertion in the standard either
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,16 @@ ANNOTATIONS = frozenset(
 )
 REFERENCE = "#/$defs/"
 PATTERN_SECONDS = 1.0
-"""Longest time that a pattern may look through a string: there are patterns that take years over some strings."""
+"""Longest time that patterns may look through a value: there are patterns that take years over some strings."""
+MAX_STEPS = 1_000_000
+"""Parts of a schema that a value is held against, at most: forty lines that refer to each other twice are 2^40."""
+
+
+class _Root(dict[str, Any]):
+    """The whole schema, and what the check of one value may still take."""
+
+    steps = MAX_STEPS
+    pattern_seconds = PATTERN_SECONDS
 
 
 def read_schema(path: Path) -> Schema:
@@ -57,6 +67,8 @@ def complaints(schema: Schema) -> list[tuple[Steps, str]]:
         found = list(_complaints(schema, schema, ()))
         if not found:
             conforms(None, schema)
+    except TimeoutError as error:
+        return [((), f"{error}; let definitions refer to each other less often.")]
     except RecursionError:
         return [((), "it refers to itself without an end; let every circle pass through properties or items.")]
     return found
@@ -65,13 +77,16 @@ def complaints(schema: Schema) -> list[tuple[Steps, str]]:
 def conforms(value: object, schema: object, root: Schema | None = None) -> bool:
     """Whether a JSON value follows a schema.
 
-    Raises RecursionError for one nested beyond Python's stack, TimeoutError where a pattern takes too long over it.
+    Raises RecursionError for one nested beyond Python's stack, TimeoutError where that takes too long.
     """
     if isinstance(schema, bool):
         return schema
     if not isinstance(schema, Mapping):
         return False
-    top = schema if root is None else root
+    top = root if isinstance(root, _Root) else _Root(schema if root is None else root)
+    top.steps -= 1
+    if top.steps < 0:
+        raise TimeoutError(f"it takes more than {MAX_STEPS:,} steps to check")
     return all(CHECKS[name](value, given, schema, top) for name, given in schema.items() if name in CHECKS)
 
 
@@ -125,11 +140,14 @@ def _unique(value: object, given: Given, _: Schema, __: Schema) -> bool:
     return not any(_equal(item, other) for index, item in enumerate(value) for other in value[:index])
 
 
-def _is_found(pattern: str, text: str) -> bool:
-    return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+def _is_found(pattern: str, text: str, root: _Root) -> bool:
+    began = time.monotonic()
+    found = regex.search(pattern, text, timeout=max(root.pattern_seconds, 0.0)) is not None
+    root.pattern_seconds -= time.monotonic() - began
+    return found
 
 
-CHECKS: Mapping[str, Callable[[object, Given, Schema, Schema], bool]] = {
+CHECKS: Mapping[str, Callable[[object, Given, Schema, _Root], bool]] = {
     "type": _type,
     "enum": lambda value, given, _, __: any(_equal(value, choice) for choice in given),
     "const": lambda value, given, _, __: _equal(value, given),
@@ -146,7 +164,7 @@ CHECKS: Mapping[str, Callable[[object, Given, Schema, Schema], bool]] = {
     "exclusiveMaximum": lambda value, given, _, __: not _is_number(value) or value < given,
     "minLength": lambda value, given, _, __: not isinstance(value, str) or len(value) >= given,
     "maxLength": lambda value, given, _, __: not isinstance(value, str) or len(value) <= given,
-    "pattern": lambda value, given, _, __: not isinstance(value, str) or _is_found(given, value),
+    "pattern": lambda value, given, _, root: not isinstance(value, str) or _is_found(given, value, root),
     "anyOf": lambda value, given, _, root: any(conforms(value, inner, root) for inner in given),
     "allOf": lambda value, given, _, root: all(conforms(value, inner, root) for inner in given),
     "oneOf": lambda value, given, _, root: sum(conforms(value, inner, root) for inner in given) == 1,

@@ -114,3 +114,26 @@ def test_a_value_nested_without_end_does_not_follow_a_schema_nested_without_end(
 
     assert complaints(schema) == []
     assert conforms([[[]]], schema)
+
+
+def doubling(lines: int) -> dict[str, object]:
+    """A schema whose every definition refers to the next one twice."""
+    definitions = {f"d{line}": {"allOf": [{"$ref": f"#/$defs/d{line + 1}"}] * 2} for line in range(lines)}
+    return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{lines}": {}}}
+
+
+def test_definitions_that_refer_to_each_other_without_number_are_refused() -> None:
+    (complaint,) = complaints(doubling(60))
+
+    assert "steps to check" in complaint[1]
+    assert complaints(doubling(10)) == []
+
+
+def test_patterns_have_a_second_for_all_strings_of_a_value_together() -> None:
+    schema = {"items": {"pattern": "^(a|aa)+$"}}
+    began = time.monotonic()
+
+    with pytest.raises(TimeoutError):
+        conforms(["a" * 27 + "!"] * 1_000, schema)
+
+    assert time.monotonic() - began < 3 * PATTERN_SECONDS
