@@ -19,6 +19,10 @@ MAX_SECONDS = 5.0
 """Beyond any query that keeps to the steps on an ordinary machine."""
 MAX_ROWS = 10_000
 MAX_VALUE_BYTES = 100_000
+MAX_RESULT_BYTES = 100_000_000
+"""Of all values of a result: a row may have two thousand of them."""
+MAX_DATABASE_BYTES = 2**29
+PAGE_BYTES = 4096
 MAX_SQL_BYTES = 100_000
 STEPS_A_LOOK = 1_000
 
@@ -58,6 +62,8 @@ class Database:
         """Run a schema. Raises SqlError where SQLite refuses it."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        self._connection.execute(f"PRAGMA max_page_count = {MAX_DATABASE_BYTES // PAGE_BYTES}")
         with self._bounded(MAKING):
             try:
                 self._connection.executescript(schema)
@@ -93,11 +99,9 @@ class Database:
         """Rows of one reading statement. Raises SqlError where it fails, writes, or exceeds a bound."""
         with self._bounded(READING):
             try:
-                rows = self._connection.execute(sql).fetchmany(MAX_ROWS + 1)
+                rows = _fetched(self._connection.execute(sql))
             except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
                 raise SqlError(str(error)) from error
-        if len(rows) > MAX_ROWS:
-            raise SqlError(f"more than {MAX_ROWS:,} rows")
         return [tuple(map(_comparable, row)) for row in rows]
 
     @contextmanager
@@ -119,6 +123,20 @@ class Database:
         finally:
             self._connection.set_progress_handler(None, 0)
             self._connection.set_authorizer(None)
+
+
+def _fetched(cursor: sqlite3.Cursor) -> list[Row]:
+    """All rows. Raises SqlError where they are too many or too large."""
+    rows: list[Row] = []
+    size = 0
+    for row in cursor:
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if len(rows) == MAX_ROWS:
+            raise SqlError(f"more than {MAX_ROWS:,} rows")
+        if size > MAX_RESULT_BYTES:
+            raise SqlError(f"a result of more than {MAX_RESULT_BYTES:,} bytes")
+        rows.append(row)
+    return rows
 
 
 def same_rows(expected: Sequence[Row], given: Sequence[Row], *, ordered: bool) -> bool:

@@ -100,3 +100,22 @@ def test_sums_in_another_order_are_equal() -> None:
 
     assert found.query("SELECT 0.1 + 0.2") == found.query("SELECT 0.3")
     assert found.query("SELECT 2.0") == [(2,)]
+
+
+COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10001) SELECT {} FROM c"
+
+
+def test_a_result_is_bounded_in_bytes() -> None:
+    began = time.monotonic()
+
+    with pytest.raises(SqlError, match="a result of more than 100,000,000 bytes"):
+        database().query(COUNT.format(", ".join(["zeroblob(100000)"] * 100)))
+
+    assert time.monotonic() - began < 4
+    with pytest.raises(SqlError, match="more than 10,000 rows"):
+        database().query(COUNT.format("x"))
+
+
+def test_the_tables_of_a_schema_are_bounded_in_bytes() -> None:
+    with pytest.raises(SqlError, match="full"):
+        Database("CREATE TABLE t (a); INSERT INTO t " + COUNT.format("zeroblob(1000000)"))
