@@ -129,11 +129,11 @@ def test_definitions_that_refer_to_each_other_without_number_are_refused() -> No
     assert complaints(doubling(10)) == []
 
 
-def test_patterns_have_a_second_for_all_strings_of_a_value_together() -> None:
-    schema = {"items": {"pattern": "^(a|aa)+$"}}
+def test_patterns_have_a_second_for_all_of_a_schema_together() -> None:
+    schema = {"anyOf": [{"pattern": "^(a|aa)+$"}] * 1_000}
     began = time.monotonic()
 
     with pytest.raises(TimeoutError):
-        conforms(["a" * 27 + "!"] * 1_000, schema)
+        conforms("a" * 27 + "!", schema)
 
     assert time.monotonic() - began < 3 * PATTERN_SECONDS
