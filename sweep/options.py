@@ -3,12 +3,14 @@
 import contextlib
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.errors import MarkupError
+from rich.segment import Segment
 from rich.text import Text
 
 from sweep.errors import OutputError
@@ -52,6 +54,12 @@ class PlainConsole(Console):
             return super().render_str(shown, **settings)
         except MarkupError:
             return super().render_str(shown, **{**settings, "markup": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What rich shows, whatever it is made of, without controls but rich's own."""
+        for segment in super().render(renderable, options):
+            is_shown = segment.control is not None or segment.text.isprintable()
+            yield segment if is_shown else Segment(printable(segment.text), segment.style)
 
 
 console = PlainConsole(emoji=False)

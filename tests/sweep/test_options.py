@@ -1,8 +1,13 @@
 """A terminal shows what it is given and does nothing that it is told by it."""
 
 import io
+from collections.abc import Callable
 
 import pytest
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.text import Text
 from toy_runner import toy_study
 
 from sweep.connections import reach
@@ -33,6 +38,25 @@ def test_no_text_ends_a_command_or_reaches_the_terminal(text: str) -> None:
 
     assert "\x1b" not in stream.getvalue()
     assert stream.getvalue().strip()
+
+
+@pytest.mark.parametrize("made_of", [Text, Padding, Panel, lambda text: Group(Text(text), text)])
+def test_nothing_that_is_made_of_text_reaches_the_terminal(made_of: Callable[[str], RenderableType]) -> None:
+    stream = io.StringIO()
+
+    PlainConsole(file=stream, emoji=False).print(made_of("one\ntwo\x1b]0;title\x07\x1b[2J"))
+
+    assert "\x1b" not in stream.getvalue()
+    assert "one" in stream.getvalue().splitlines()[0] + stream.getvalue().splitlines()[1]
+    assert r"two\x1b]0;title" in stream.getvalue()
+
+
+def test_colours_of_our_own_reach_the_terminal() -> None:
+    stream = io.StringIO()
+
+    PlainConsole(file=stream, force_terminal=True, color_system="standard").print(Text("red", style="red"))
+
+    assert stream.getvalue() == "\x1b[31mred\x1b[0m\n"
 
 
 def test_a_check_says_what_a_study_runs_and_whom_it_tells() -> None:
