@@ -18,7 +18,7 @@ from peft.utils.other import get_pattern_key
 from peft.utils.save_and_load import load_peft_weights
 
 from evals.errors import ModelError
-from evals.models.trust import UNREADABLE, refuse_pickled_adapter
+from evals.models.trust import UNREADABLE, refuse_endless_adapter, refuse_pickled_adapter
 
 PREFIX = "base_model.model."
 PLAIN = (
@@ -53,6 +53,7 @@ def read_lora(adapter: Path, device: torch.device) -> dict[str, Lora]:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{adapter}: cannot be read: {first_line}") from error
     _check_plain(adapter, config, weights)
+    refuse_endless_adapter(adapter, weights)
     loras = {}
     for key in (key for key in weights if key.endswith("lora_A.weight")):
         module = key.removeprefix(PREFIX).removesuffix(".lora_A.weight")

@@ -8,14 +8,24 @@ gradients to the layers below.
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from evals.errors import ModelError
 from evals.models.source import ModelSource, find_source
-from evals.models.trust import UNREADABLE, code_settings, refuse_pickled_model
+from evals.models.trust import (
+    UNREADABLE,
+    code_settings,
+    refuse_endless_model,
+    refuse_pickled_model,
+    refuse_pickled_parts,
+)
 from evals.spec import ModelSpec, QuantizationSpec
+
+MISFIT = "ignore_mismatched_sizes"
+"""What transformers says of weights of other shapes."""
 
 
 def default_device() -> torch.device:
@@ -43,6 +53,7 @@ def context_of(model: ModelSpec, *, cache: Path) -> int | None:
     code = code_settings(model)
     source = find_source(model, cache=cache)
     try:
+        _refuse_endless(source)
         config = AutoConfig.from_pretrained(source.name_or_path, revision=source.revision, **code)
     except UNREADABLE as error:
         raise _cannot_load(model, error) from error
@@ -67,6 +78,8 @@ def load_model(  # noqa: PLR0913
     source = find_source(model, cache=cache) if checkpoint is None else ModelSource(str(checkpoint), None)
     refuse_pickled_model(Path(source.name_or_path))
     try:
+        _refuse_endless(source)
+        _refuse_pickled_parts(source)
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             source.name_or_path,
             revision=source.revision,
@@ -79,6 +92,10 @@ def load_model(  # noqa: PLR0913
         )
     except UNREADABLE as error:
         raise _cannot_load(model, error) from error
+    except RuntimeError as error:
+        if MISFIT not in str(error):
+            raise
+        raise _cannot_load(model, ValueError("its weights are not of the shapes that its config.json says")) from error
     return loaded
 
 
@@ -103,6 +120,22 @@ def four_bit_config(quantization: QuantizationSpec, model: ModelSpec, storage: s
         bnb_4bit_compute_dtype=getattr(torch, model.dtype),
         bnb_4bit_quant_storage=getattr(torch, storage or "uint8"),
     )
+
+
+def _refuse_endless(source: ModelSource) -> None:
+    settings, _ = PretrainedConfig.get_config_dict(source.name_or_path, revision=source.revision)
+    refuse_endless_model(source.name_or_path, settings)
+
+
+def _refuse_pickled_parts(source: ModelSource) -> None:
+    index = cached_file(
+        source.name_or_path,
+        SAFE_WEIGHTS_INDEX_NAME,
+        revision=source.revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    if index is not None:
+        refuse_pickled_parts(source.name_or_path, Path(index))
 
 
 def _cannot_load(model: ModelSpec, error: Exception) -> ModelError:

@@ -22,7 +22,7 @@ from evals.models.answering import answer_generations, answer_loglikelihoods, is
 from evals.models.completion import CompletionLikelihood
 from evals.models.engine import Engine
 from evals.models.load import keep_unpacked, load_model, load_tokenizer
-from evals.models.trust import UNREADABLE, refuse_pickled_adapter
+from evals.models.trust import UNREADABLE, refuse_endless_adapter, refuse_pickled_adapter
 from evals.models.vllm import load_vllm
 from evals.quiet import quietly
 from evals.spec import Backend, ModelSpec, QuantizationSpec
@@ -101,6 +101,7 @@ def wrap(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase,
 
 def _attach(model: PreTrainedModel, adapter: Path) -> PeftModel:
     refuse_pickled_adapter(adapter)
+    refuse_endless_adapter(adapter, (name for name, _ in model.named_modules()))
     try:
         with warnings.catch_warnings():
             # PEFT only warns when the adapter lacks weights; the base model would be scored in its name.

@@ -6,19 +6,33 @@ a model borrows from another repository from its newest state; pinned to this mo
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from evals.errors import ModelError
+from evals.models.bounded import BoundsError, bounded
+from evals.outside import parse_json, read_outside
 from evals.spec import ModelSpec
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """A full commit hash of git's."""
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(SafetensorError, StrictDataclassError),
+)
 """What libraries raise for files of a model that are damaged, lack something, or never were a model."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SAFE = "*.safetensors"
+MAX_CONFIG_BYTES = 16 * 2**20
+MAX_LAYERS = 10_000
+"""Layers of a model; what has more is never built to its end."""
+LAYER_COUNTS = frozenset({"num_hidden_layers", "n_layer", "n_layers", "num_layers"})
+PATTERN_SECONDS = 5.0
+WHOLE_PATTERNS, PATTERNS_BY_NAME = ("target_modules", "exclude_modules"), ("rank_pattern", "alpha_pattern")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -53,6 +67,49 @@ def refuse_pickled_adapter(adapter: Path) -> None:
         _refuse_pickles(adapter)
         # PEFT would look for them on the Hub, under the directory's name.
         raise ModelError(f"{adapter}: no {ADAPTER_WEIGHTS} here. Give the directory of a whole PEFT adapter.")
+
+
+def refuse_endless_model(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ModelError for a configuration of so many layers that building the model would not end."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            refuse_endless_model(name, value)
+        elif key in LAYER_COUNTS and isinstance(value, int | float) and value > MAX_LAYERS:
+            raise ModelError(f"{name}: {key} is {value:g}; models of at most {MAX_LAYERS:,} layers are built.")
+
+
+def refuse_endless_adapter(adapter: Path, modules: Iterable[str]) -> None:
+    """Raise ModelError where an adapter's patterns take for ever over the names of modules, or it repeats layers so.
+
+    PEFT holds every pattern against every name, and there are patterns that take years over some.
+    """
+    try:
+        settings = parse_json(read_outside(adapter / "adapter_config.json", MAX_CONFIG_BYTES))
+        replicated = sum(max(0, end - start) for start, end in settings.get("layer_replication") or ())
+        patterns = [f"({one})$" for key in WHOLE_PATTERNS if isinstance(one := settings.get(key), str)]
+        patterns += [rf"(.*\.)?({one})$" for key in PATTERNS_BY_NAME for one in settings.get(key) or ()]
+    except UNREADABLE as error:
+        raise ModelError(f"{adapter}: its adapter_config.json cannot be read: {error}") from error
+    if replicated > MAX_LAYERS:
+        raise ModelError(f"{adapter}: layer_replication makes {replicated:,} layers; at most {MAX_LAYERS:,} are built.")
+    names = list(modules)
+    try:
+        if patterns:
+            bounded(
+                lambda: sum(bool(re.match(one, name)) for one in patterns for name in names), seconds=PATTERN_SECONDS
+            )
+    except BoundsError as error:
+        raise ModelError(f"{adapter}: a pattern of its adapter_config.json cannot be used: {error}.") from error
+
+
+def refuse_pickled_parts(name: str, index: Path) -> None:
+    """Raise ModelError where an index of safetensors names parts that are none: what reads them goes by their names."""
+    for part in sorted({str(part) for part in parse_json(read_outside(index))["weight_map"].values()}):
+        if Path(part).suffix != Path(SAFE).suffix:
+            raise ModelError(
+                f"{name}: its index names {part!r} among the weights, which may be a pickle that runs code when it is "
+                "read. Save the weights as safetensors."
+            )
 
 
 def _refuse_pickles(directory: Path) -> None:

@@ -4,7 +4,6 @@ The model is made on torch's `meta` device, which knows shapes and holds no numb
 needs torch and transformers; what it gives is plain numbers.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from transformers.pytorch_utils import Conv1D
 
 from evals.errors import ModelError
 from evals.models.source import find_source
-from evals.models.trust import code_settings
+from evals.models.trust import MAX_CONFIG_BYTES, code_settings, refuse_endless_model
+from evals.outside import parse_json, read_outside
 from evals.spec import ModelSpec
 from sweep.plan.activations import ATTENTION_IN, ATTENTION_OUT, FEED_FORWARD_IN, FEED_FORWARD_OUT
 from sweep.plan.devices import cpu
@@ -99,13 +99,16 @@ def shape_of(model: PreTrainedModel) -> ModelShape:
 
 def _config(model: ModelSpec, cache: Path) -> PretrainedConfig:
     source = find_source(model, cache=cache)
+    settings, _ = PretrainedConfig.get_config_dict(source.name_or_path, revision=source.revision)
+    refuse_endless_model(model.model_name_or_path, settings)
     return AutoConfig.from_pretrained(source.name_or_path, revision=source.revision, **code_settings(model))
 
 
 def _config_of(file: Path) -> PretrainedConfig:
-    fields = json.loads(file.read_text("utf-8"))
+    fields = parse_json(read_outside(file, MAX_CONFIG_BYTES))
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise ValueError(f"{file} has no model_type")
+    refuse_endless_model(str(file), fields)
     return AutoConfig.for_model(**fields)
 
 

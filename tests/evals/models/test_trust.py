@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 
 from evals.errors import ModelError
 from evals.models.bank import read_lora
-from evals.models.load import load_model, load_tokenizer
+from evals.models.load import context_of, load_model, load_tokenizer
 from evals.models.scored import load_lm
 from evals.spec import ModelSpec
 from sweep.plan.inspect import inspect_model
@@ -144,3 +144,74 @@ def test_damaged_weights_are_answered_in_a_line(tiny_model, tmp_path, content) -
 
     with pytest.raises(ModelError, match=r"damaged: cannot be loaded: \S[^\n]*$"):
         load_model(spec(directory), cache=tmp_path, device=CPU)
+
+
+def changed(directory: Path, name: str, **settings: object) -> None:
+    before = json.loads((directory / name).read_text())
+    (directory / name).write_text(json.dumps({**before, **settings}))
+
+
+@pytest.mark.parametrize("layers", [10**7, 10**12])
+def test_a_model_of_layers_without_number_is_refused_unbuilt(tiny_model, tmp_path, layers) -> None:
+    directory = shutil.copytree(tiny_model, tmp_path / "endless")
+    changed(directory, "config.json", num_hidden_layers=layers)
+    for read in (
+        lambda: load_model(spec(directory), cache=tmp_path, device=CPU),
+        lambda: context_of(spec(directory), cache=tmp_path),
+        lambda: inspect_model(spec(directory), cache=tmp_path),
+        lambda: inspect_model(spec(tiny_model), cache=tmp_path, config_file=directory / "config.json"),
+    ):
+        with pytest.raises(ModelError, match=r"at most 10,000 layers"):
+            read()
+
+
+@pytest.mark.parametrize("settings", [{"num_hidden_layers": "x" * 10}, {"hidden_size": 128}, {"vocab_size": 999}])
+def test_a_configuration_that_is_not_its_weights_is_answered_in_a_line(tiny_model, tmp_path, settings) -> None:
+    directory = shutil.copytree(tiny_model, tmp_path / "other")
+    changed(directory, "config.json", **settings)
+
+    with pytest.raises(ModelError, match=r"other: cannot be loaded: \S[^\n]*$"):
+        load_model(spec(directory), cache=tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"target_modules": "(([a-z_.0-9])+)+!"}, "a pattern of its adapter_config.json"),
+        ({"target_modules": ["q_proj"], "rank_pattern": {"(([a-z_.0-9])+)+!": 2}}, "a pattern of its"),
+        ({"target_modules": ["q_proj"], "layer_replication": [[0, 2]] * 10**4}, "20,000 layers"),
+        ({"target_modules": ["q_proj"], "layer_replication": [[0, 10**9], [10**9, 0]]}, "layers"),
+        ({"layer_replication": "abc"}, "adapter_config.json cannot be read"),
+    ],
+)
+def test_an_adapter_without_an_end_is_refused(tiny_model, tmp_path, monkeypatch, settings, says) -> None:
+    monkeypatch.setattr("evals.models.trust.PATTERN_SECONDS", 0.5)
+    base = load_model(spec(tiny_model), cache=tmp_path, device=CPU)
+    get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
+    changed(tmp_path / "adapter", "adapter_config.json", **settings)
+
+    with pytest.raises(ModelError, match=says):
+        load_lm(spec(tiny_model), cache=tmp_path, device=CPU, batch_size=1, adapter=tmp_path / "adapter")
+    if "replication" not in str(settings):
+        with pytest.raises(ModelError, match=says):
+            read_lora(tmp_path / "adapter", CPU)
+
+
+def test_an_adapter_with_patterns_that_end_is_attached(tiny_model, tmp_path) -> None:
+    base = load_model(spec(tiny_model), cache=tmp_path, device=CPU)
+    get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).save_pretrained(tmp_path / "adapter")
+    changed(tmp_path / "adapter", "adapter_config.json", target_modules=r".*\.(q|v)_proj", rank_pattern={"q_proj": 2})
+
+    load_lm(spec(tiny_model), cache=tmp_path, device=CPU, batch_size=1, adapter=tmp_path / "adapter")
+
+
+def test_a_pickle_that_an_index_names_is_not_read(pickled, tiny_model, tmp_path) -> None:
+    shutil.copy(tiny_model / "model.safetensors", pickled / "other.safetensors")
+    weights = load_model(spec(tiny_model), cache=tmp_path, device=CPU).state_dict()
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "pytorch_model.bin")}
+    (pickled / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    with pytest.raises(ModelError, match="pickle"):
+        load_model(spec(pickled), cache=tmp_path, device=CPU)
+
+    assert not (tmp_path / "sprung").exists()
