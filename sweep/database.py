@@ -42,6 +42,11 @@ CONNECT_ARGUMENTS: Mapping[str, Mapping[str, object]] = {
     "mysqldb": _MYSQL,
 }
 """What is asked of a driver beside the address, by its name."""
+GIVING_AWAY = frozenset(
+    {"local_infile", "allow_local_infile", "allow_local_infile_in_path", "read_default_file", "read_default_group"}
+)
+"""What an address may not ask of a MySQL driver: it lets the server read files of this machine, or sends it what one
+holds."""
 EXTRAS: Mapping[str, str] = {"psycopg": "postgresql", "pymysql": "mysql"}
 """The extra of this package that a driver comes with."""
 
@@ -105,4 +110,7 @@ def _parse(address: str) -> "URL":
         raise InputError("its port is not a number") from error
     if is_server_database(address) and "@" in (url.host or ""):
         raise InputError("an @ within user or password is written %40")
+    given_away = sorted(GIVING_AWAY & url.query.keys())
+    if given_away:
+        raise InputError(f"{given_away[0]} would give the server files of this machine; leave it out")
     return url

@@ -6,7 +6,7 @@ import pytest
 from toy_runner import toy_study
 
 from sweep.addresses import fill_in, hide, hide_passwords, is_server_database, masked, with_driver
-from sweep.connections import connections
+from sweep.connections import connection_problems, connections
 from sweep.errors import InputError
 from sweep.spec import StudySpec
 from sweep.store import RunDirectory, write_study
@@ -107,3 +107,18 @@ def test_a_variable_is_written_down_as_its_name(tmp_path: Path) -> None:
     reached = connections(run.read_study(), {"PASSWORD": "geheim", "MLFLOW": "https://host"})
     assert (reached.storage, reached.tracking) == ("postgresql://me:geheim@host/db", "https://host")
     assert "geheim" not in repr(reached)
+
+
+@pytest.mark.parametrize("driver", ["mysql", "mariadb", "mysql+pymysql", "mysql+mysqldb"])
+@pytest.mark.parametrize("asked", ["local_infile=1", "allow_local_infile=true", "read_default_file=/home/me/.my.cnf"])
+def test_no_address_lets_a_server_read_files(driver: str, asked: str) -> None:
+    asks = toy_study(
+        storage=f"{driver}://me:geheim@127.0.0.1:1/db?{asked}",
+        tracking={"tracking_uri": f"{driver}://me:geheim@127.0.0.1:1/db?charset=utf8&{asked}"},
+    )
+
+    problems = connection_problems(asks, {}, ask_tracking=False)
+
+    assert [problem.partition(":")[0] for problem in problems] == ["storage", "tracking.tracking_uri"]
+    assert all(f"{asked.partition('=')[0]} would give the server files of this machine" in one for one in problems)
+    assert "geheim" not in str(problems)
