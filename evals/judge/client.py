@@ -89,7 +89,8 @@ class Judge:
 
     def _shown(self, text: str | None) -> str | None:
         """What may be recorded of a reply: an endpoint may say the key that it was shown."""
-        return text.replace(self._key, HIDDEN) if text and len(self._key or "") >= SHORTEST_KEY else text
+        key = self._key or ""
+        return text.replace(key, HIDDEN) if text and len(key) >= SHORTEST_KEY else text
 
     def _complete(self, prompt: str) -> str:
         body = {"model": self.spec.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}

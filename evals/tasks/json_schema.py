@@ -52,7 +52,8 @@ def read_schema(path: Path) -> Schema:
     try:
         schema = json.loads(read_outside(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise TaskError(f"{path.name}: no JSON schema can be read from it: {str(error).rstrip('.')}.") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
+        raise TaskError(f"{path.name}: no JSON schema can be read from it: {reason}.") from error
     if not isinstance(schema, dict):
         raise TaskError(f'{path.name}: a JSON schema is an object, such as {{"type": "object"}}.')
     for steps, complaint in complaints(schema):

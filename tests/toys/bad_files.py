@@ -148,6 +148,35 @@ def run(**changes: str | bytes) -> Callable[[Path], None]:
     return make
 
 
+def endless(device: str | None = None) -> Callable[[Path], None]:
+    """A finished run with a record that nobody can read to its end: a pipe, or a device."""
+
+    def make(directory: Path) -> None:
+        run()(directory)
+        path = directory / "runs" / "tickets" / "search" / "lora" / "0000" / "record.json"
+        path.unlink()
+        os.mkfifo(path) if device is None else path.symlink_to(device)
+
+    return make
+
+
+def linked_report(directory: Path) -> None:
+    """A finished run whose report would be written elsewhere, where somebody has figures of their own."""
+    run()(directory)
+    (directory / "paper" / "figures").mkdir(parents=True)
+    (directory / "runs" / "tickets" / "report").symlink_to(directory / "paper")
+
+
+def unwritten(name: str, section: str) -> Callable[[Path], None]:
+    """A study that names a pipe which nobody writes to."""
+
+    def make(directory: Path) -> None:
+        study(STUDY.replace("rows.jsonl}", f"{section}}}"))(directory)
+        os.mkfifo(directory / name)
+
+    return make
+
+
 def renamed_answers(directory: Path) -> None:
     """A record that calls a file elsewhere its answers."""
     run()(directory)

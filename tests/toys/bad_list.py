@@ -15,8 +15,10 @@ from bad_files import (
     cut_parquet,
     data,
     empty_scores,
+    endless,
     grader,
     linked,
+    linked_report,
     lying_parquet,
     parquet_bomb,
     pickled_adapter,
@@ -29,6 +31,7 @@ from bad_files import (
     sql,
     study,
     templated,
+    unwritten,
     value,
     written,
     zipped,
@@ -39,6 +42,10 @@ INPUT_IS_WRONG = 2
 COUNTING = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 ESCAPING = "{{ cycler.__init__.__globals__.os.system('touch sprung') }}"
 CIRCLE = "{$ref: '#/$defs/a', $defs: {a: {$ref: '#/$defs/a'}}}"
+DOUBLED = ", ".join(
+    f"d{one}: {{allOf: [{{$ref: '#/$defs/d{one + 1}'}}, {{$ref: '#/$defs/d{one + 1}'}}]}}" for one in range(40)
+)
+DOUBLING = f"{{$ref: '#/$defs/d0', $defs: {{{DOUBLED}, d40: {{}}}}}}"
 TAGGED = "!!python/object/apply:os.system ['touch sprung']\n"
 TRAIN = ("run", "study.yaml", "--cache", "cache")
 
@@ -144,6 +151,15 @@ DATA = (
     Bad("an archive", rows("rows.zip", zipped())),
     Bad("an archive that is called JSONL", rows("rows.jsonl", zipped())),
     Bad("a pipe that nobody writes to", piped),
+    Bad(
+        "a JSON schema that is a pipe",
+        unwritten("s.json", "rows.jsonl, answer: json, json_schema: s.json"),
+    ),
+    Bad("a grader that is a pipe", unwritten("g.py", "rows.jsonl, grader: 'g.py:grade'")),
+    Bad(
+        "a JSON schema of forty lines that refer to each other twice",
+        data("{train: rows.jsonl, json_schema: " + DOUBLING + "}"),
+    ),
     Bad("SQL tables that attach a file", sql("ATTACH 'sprung.db' AS x; CREATE TABLE x.t (a);")),
     Bad(
         "SQL tables that never end",
@@ -174,6 +190,9 @@ RUNS = (
     Bad("an environment of 100,000 brackets", run(environment="[" * DEEP), REPORT, 0),
     Bad("openings of 100,000 brackets", run(openings="[" * DEEP + "\n{}\n1\n"), REPORT, 0),
     Bad("a record whose answers lie elsewhere", renamed_answers, REPORT, 0),
+    Bad("a record that is a pipe", endless(), ("status", "runs/tickets")),
+    Bad("a record that is an endless device", endless("/dev/zero"), ("status", "runs/tickets")),
+    Bad("a report that is a link to elsewhere", linked_report, REPORT),
     Bad("a trial that climbs", run(), ("rerun", "runs/tickets", "../../../etc")),
     Bad("no run at all", lambda _: None, REPORT),
 )
