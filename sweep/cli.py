@@ -10,25 +10,18 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evals.gen_kwargs import read_gen_kwargs
-from evals.spec import (
-    RENDERED_TASKS,
-    Dtype,
-    ModelSpec,
-    QuantizationSpec,
-    ScoringSpec,
-)
 from sweep import api, display
 from sweep.addresses import masked
 from sweep.bundled import bundled_studies, copy_bundled_study
 from sweep.compare_command import compare
-from sweep.config import Split
 from sweep.errors import InputError, RunError
+from sweep.eval_command import evaluate
 from sweep.interrupts import INTERRUPTED, leaving_at_once
 from sweep.live import study_display
 from sweep.options import (
@@ -50,15 +43,12 @@ from sweep.options import (
 from sweep.plan_command import plan
 from sweep.rerun.command import rerun
 from sweep.secrets import hide_secrets
-from sweep.stock_flags import join_lists, task_of, with_dashes
-from sweep.store import RunDirectory
+from sweep.stock_flags import join_lists, with_dashes
 
 if TYPE_CHECKING:
     from sweep.prefetch import Fetched
 
 app = typer.Typer(
-    help="LoRA, QLoRA or full fine-tuning, and with which hyperparameters, on your data? "
-    "Write a study file, run it, read the report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,9 +56,27 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if is_asked:
+        console.print(f"finetune-sweep {version('finetune-sweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find out whether LoRA, QLoRA or full fine-tuning suits your data, and with which hyperparameters.
+
+    Write a study file, run it, read the report.
+    """
+
+
 @app.command()
 def init(
-    name: Annotated[str | None, typer.Argument(help="A bundled study.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A bundled study.", show_default=False)] = None,
     to: Annotated[Path, typer.Option(help="Directory to copy the study into.")] = Path(),
 ) -> None:
     """List the bundled studies, or copy one to start from."""
@@ -84,7 +92,9 @@ def init(
 
 @app.command()
 def check(
-    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", show_default=False)] = None,
+    study: Annotated[
+        Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)
+    ] = None,
     overrides: SetOption = None,
     data: DataOption = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the study file's JSON schema for editors.")] = False,  # noqa: FBT002
@@ -153,7 +163,7 @@ def report(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR…", help="Run directories.", show_default=False)],
     to: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where several runs are compiled to. [default: report]", show_default=False),
+        typer.Option(metavar="DIR", help="Where several runs are compiled to. \\[default: report]", show_default=False),
     ] = None,
 ) -> None:
     """Build the report again from the run directory alone, or one for several runs; needs no GPU."""
@@ -170,76 +180,7 @@ def report(
 app.command()(compare)
 
 
-@app.command(name="eval", context_settings={"token_normalize_func": with_dashes})
-def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A Hub name, a directory, package:NAME, or a trial's directory in a run.", show_default=False
-        ),
-    ],
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Task names, by commas or spaces; `own` needs --study. A trial's directory brings its own."),
-    ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter to put on the model.")] = None,
-    study: Annotated[
-        Path | None, typer.Option(metavar="RUN_DIR", help="The run directory whose data `own` means.")
-    ] = None,
-    split: Annotated[Split, typer.Option(help="Part of the own data.")] = "test",
-    num_fewshot: Annotated[int | None, typer.Option(min=0, help="Examples before each question.")] = None,
-    limit: Annotated[
-        float | None, typer.Option(help="Score only the first items: a share below 1, a number from 1 on.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences per forward pass.")] = 8,
-    apply_chat_template: Annotated[bool, typer.Option("--apply-chat-template", help="Ask through it.")] = False,  # noqa: FBT002
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights and of computing.")] = "bfloat16",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    gguf_file: Annotated[str | None, typer.Option(help="A GGUF file within the model's directory.")] = None,
-    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantize the weights to 4 bits.")] = False,  # noqa: FBT002
-    output_path: Annotated[Path, typer.Option(help="Where results go.")] = Path("eval"),
-    cache: CacheOption = None,
-    gen_kwargs: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE,…", help="Generation settings; may be repeated.")
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Read models and benchmarks from here, and fetch nothing.")
-    ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Score so many times and show the share of items that flip.")] = 1,
-) -> None:
-    """Score any model or adapter on its own."""
-    generation = read_gen_kwargs(",".join(gen_kwargs or ()))
-    chosen = tuple(
-        task_of(name.strip(), num_fewshot, limit, generation, apply_chat_template=apply_chat_template)
-        for name in (tasks or "").split(",")
-        if name.strip()
-    )
-    where = cache or default_cache()
-    if (Path(model) / "config.yaml").is_file():
-        result = api.score_trial(
-            Path(model), output=output_path, tasks=chosen, cache=where, benchmarks=data_root, repeat=repeat
-        )
-    else:
-        if not chosen:
-            raise InputError("Name the --tasks, such as --tasks mmlu,gsm8k.")
-        asks_own = any(task.task in RENDERED_TASKS for task in chosen)
-        if asks_own and study is None:
-            raise InputError("The task own needs --study RUN_DIR, whose data it means.")
-        result = api.score_model(
-            ModelSpec(model_name_or_path=model, dtype=dtype, revision=revision, gguf_file=gguf_file),
-            chosen,
-            output=output_path,
-            scoring=ScoringSpec(batch_size=batch_size, data_root=data_root and data_root.resolve()),
-            adapter=adapter,
-            quantization=QuantizationSpec() if load_in_4bit else None,
-            own=None
-            if study is None or not asks_own
-            else api.own_data(RunDirectory(study), split, cache=where, who=model if adapter is None else str(adapter)),
-            cache=where,
-            repeat=repeat,
-        )
-    console.print(display.scores_table(result))
-    console.print(f"per-item answers: {output_path}")
+app.command(name="eval", context_settings={"token_normalize_func": with_dashes})(evaluate)
 
 
 app.command()(rerun)
@@ -275,15 +216,24 @@ def doctor() -> None:
     console.print(display.capability_table(api.machine_capabilities()))
 
 
+def _usage_complaint(error: typer.TyperException) -> str:
+    """What is wrong with the arguments, and whose help says what is allowed."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} See {'sweep' if context is None else context.command_path} --help."
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     # It warns of an optional kernel on every import, at a level that a person need not see.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(join_lists(given), standalone_mode=False)
+        code = app(join_lists(given), prog_name="sweep", standalone_mode=False)
     except typer.TyperException as error:
-        complaints.print(printable(f"{error.format_message()} See sweep --help."), markup=False)
+        # A command without arguments has printed its help already.
+        if error.format_message():
+            complaints.print(printable(_usage_complaint(error)), markup=False)
         return error.exit_code
     except InputError as error:
         complaints.print(printable(hide_secrets(str(error), os.environ)), markup=False)

@@ -1,5 +1,6 @@
 """What a person sees in a terminal: tables of studies, trials, scores and what a machine can do."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -19,6 +20,9 @@ from sweep.rungs import schedule_notes
 from sweep.selection import division_notes
 from sweep.spec import Dimension, StudySpec
 from sweep.status import RunStatus
+
+PARAM_WIDTH = 32
+"""Columns of a terminal that a line of params may have."""
 
 
 def trial_name(config: TrialConfig) -> str:
@@ -52,6 +56,12 @@ def varied(params: Mapping[str, object]) -> str:
     return "  ".join(f"{name.rpartition('.')[2]}={_short(value)}" for name, value in params.items())
 
 
+def _lines(params: Mapping[str, object]) -> list[str]:
+    """The params of a trial, each on a line of its own, and those that are too long for one on several."""
+    shown = (varied({name: value}) for name, value in params.items())
+    return [line for param in shown for line in textwrap.wrap(param, PARAM_WIDTH)]
+
+
 def outcome(record: TrialRecord) -> str:
     """State of a trial in a word; failures by their kind."""
     if record.reused_from is not None:
@@ -62,8 +72,11 @@ def outcome(record: TrialRecord) -> str:
 def status_table(status: RunStatus) -> RenderableType:
     """Where a run stands."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("method", "search", "states", f"best {escape(status.spec.objective.metric)}", "its params", "seeds"):
+    for name in ("method", "search", "states", f"best {escape(status.spec.objective.metric)}"):
         table.add_column(name)
+    # A param that is cut says nothing: each has a line of its own, and the other columns wrap between words.
+    table.add_column("its params", no_wrap=True)
+    table.add_column("seeds")
     for name, method in status.methods.items():
         best = method.best
         table.add_row(
@@ -71,7 +84,7 @@ def status_table(status: RunStatus) -> RenderableType:
             progress(status.spec.budget, method.spent),
             ", ".join(f"{count} {state}" for state, count in method.states.items()) or "none yet",
             "" if best is None or best.objective is None else f"{best.objective:.4g}",
-            "" if best is None else escape(varied(best.config.params)),
+            "" if best is None else escape("\n".join(_lines(best.config.params))),
             f"{method.seeds_done} of {status.spec.budget.confirm_seeds}",
         )
     left = "" if not status.seconds_left else f", about {_duration(status.seconds_left)} left on one worker"
@@ -102,12 +115,10 @@ def study_summary(spec: StudySpec) -> RenderableType:
     for name, dimension in spec.search_space.items():
         table.add_row(escape(name), escape(_range(dimension)))
     methods, budget = spec.methods, spec.budget
-    count = (
-        f"{len(methods)} methods ({', '.join(methods)})" if len(methods) > 1 else f"1 method ({next(iter(methods))})"
-    )
+    count = f"{len(methods)} method{_s(len(methods))} ({', '.join(methods)})"
     return Group(
         f"{spec.name}: valid. {count}, {describe(budget)} each by {escape(spec.objective.metric)}, "
-        f"then {budget.confirm_seeds} fresh seeds for each method's best config.",
+        f"then {budget.confirm_seeds} fresh seed{_s(budget.confirm_seeds)} for each method's best config.",
         table,
         *(escape(note) for note in (*reach(spec), *division_notes(spec.evaluation), *schedule_notes(spec))),
     )
@@ -196,6 +207,10 @@ def _range(dimension: Dimension) -> str:
     scale = ", log scale" if dimension.log else ""
     step = "" if dimension.step is None else f" in steps of {dimension.step:g}"
     return f"{dimension.min:g} to {dimension.max:g}{step}{scale}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _short(value: object) -> str:

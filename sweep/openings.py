@@ -116,7 +116,7 @@ def describe(openings: Sequence[Opening]) -> str:
     models = f"{len(times)} model{'' if len(times) == 1 else 's'}"
     text = f"The test data were opened {_times(len(openings))}, for {models}"
     if not again:
-        return f"{text}, once for each."
+        return f"{text}." if len(times) == 1 else f"{text}, once for each."
     repeated = ", ".join(f"{who} {_times(count)}" for who, count in again.items())
     return f"{text}; more than once for {repeated}."
 

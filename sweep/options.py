@@ -76,14 +76,14 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Directory that the study's data files are in; none outside it is read. [default: the study's own]",
+        help="Directory that the study's data files are in; none outside it is read. \\[default: the study's own]",
         show_default=False,
     ),
 ]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
-        help="Where converted models are kept. [default: finetune-sweep in the user's cache directory]",
+        help="Where converted models are kept. \\[default: finetune-sweep in the user's cache directory]",
         envvar="SWEEP_CACHE",
         show_envvar=True,
         show_default=False,
@@ -92,7 +92,7 @@ CacheOption = Annotated[
 DevicesOption = Annotated[
     str | None,
     typer.Option(
-        help="GPUs to use, separated by commas, one worker each. [default: all]",
+        help="GPUs to use, separated by commas, one worker each. \\[default: all]",
         envvar="CUDA_VISIBLE_DEVICES",
         show_envvar=True,
         show_default=False,
@@ -108,7 +108,7 @@ AddressOption = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="The Ray cluster. [default: the one that this machine is a node of]",
+        help="The Ray cluster. \\[default: the one that this machine is a node of]",
         envvar="RAY_ADDRESS",
         show_envvar=True,
         show_default=False,
@@ -116,7 +116,7 @@ AddressOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Workers on the CPU where there is no GPU; on each node. [default: 1]"),
+    typer.Option(min=1, metavar="N", help="Workers on the CPU where there is no GPU; on each node. \\[default: 1]"),
 ]
 
 

@@ -19,7 +19,7 @@ def rerun(  # noqa: PLR0913, PLR0917 - one option a choice of the user's
         ),
     ],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where it runs. [default: RUN_DIR/rerun/TRIAL-N]")
+        Path | None, typer.Option(metavar="DIR", help="Where it runs. \\[default: RUN_DIR/rerun/TRIAL-N]")
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the data lie now, if not where they lay.")

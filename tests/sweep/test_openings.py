@@ -60,8 +60,9 @@ def test_a_run_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_the_count_is_told_with_whoever_was_looked_at_more_than_once(run: RunDirectory) -> None:
     assert describe([]) == "The test data have not been opened."
-    for who in ("base model", "lora seed 1"):
-        note(run, who)
+    note(run, "base model")
+    assert describe(read_openings(run)) == "The test data were opened once, for 1 model."
+    note(run, "lora seed 1")
     assert describe(read_openings(run)) == "The test data were opened twice, for 2 models, once for each."
 
     note(run, "lora seed 1")
