@@ -62,8 +62,10 @@ def _parts(plan: StudyPlan) -> Iterator[RenderableType]:
 
 def work_table(work: Sequence[PhaseWork]) -> Table:
     """Trials and tokens by phase and method."""
-    numbers = ("trials", "steps each", "tokens trained", "tokens read", "tokens written")
-    table = _table("What will be done", ("phase", "method"), numbers, ("items scored, each time",))
+    numbers = ("trials", "steps\neach", "tokens\ntrained", "tokens\nread", "tokens\nwritten")
+    table = _table("What will be done", ("phase", "method"), numbers, ("items scored,\neach time",))
+    # A task to a line; cut names would say nothing, and numbers can wrap.
+    table.columns[-1].no_wrap = True
     for part in work:
         table.add_row(
             part.phase,
@@ -73,22 +75,19 @@ def work_table(work: Sequence[PhaseWork]) -> Table:
             f"{_spread(part.trial_tokens)} each" if part.train_tokens is None else _spread(part.train_tokens),
             _read(part),
             _written(part),
-            escape(", ".join(f"{_items(items)} {task}" for task, items in part.scoring.items.items())),
+            escape("\n".join(f"{_items(items)} {task}" for task, items in part.scoring.items.items())),
         )
     return table
 
 
 def memory_table(plan: StudyPlan) -> Table:
-    """What each method's own settings need, part by part, and whether all that may be searched fits."""
-    names = list(plan.memory[0].own.parts)
-    table = _table("Memory of training, in GB", ("method",), (*names, "peak", "low to high"))
-    for memory in plan.memory:
-        table.add_row(
-            escape(memory.method),
-            *(_gigabytes(memory.own.parts[name].expected) for name in names),
-            _gigabytes(memory.own.peak.expected),
-            _low_to_high(memory.own.peak),
-        )
+    """What each method's own settings need, part by part, a method a column: there are more parts than methods."""
+    needs = [memory.own for memory in plan.memory]
+    table = _table("Memory of training, in GB", ("part",), [escape(memory.method) for memory in plan.memory])
+    for name in needs[0].parts:
+        table.add_row(name, *(_gigabytes(own.parts[name].expected) for own in needs))
+    table.add_row("peak", *(_gigabytes(own.peak.expected) for own in needs))
+    table.add_row("peak, low to high", *(_low_to_high(own.peak) for own in needs))
     return table
 
 
@@ -114,20 +113,27 @@ def fit_table(plan: StudyPlan) -> Table:
 
 def seating_table(rows: Sequence[Seating]) -> Table:
     """Which trials are trained together, how many at the same time, and what that saves."""
-    remarks = ("not more because", "alone because", "gain")
-    table = _table("Trained together over one base model", ("phase", "method"), ("at a time", "alone"), remarks)
+    table = _table("Trained together over one base model", ("phase", "method"), ("at a time", "alone"), ("because",))
     for row in rows:
-        is_shared = row.seats.high > 1
         table.add_row(
             row.phase,
             escape(row.method),
-            _seats(row.seats) if is_shared else "",
+            _seats(row.seats) if row.seats.high > 1 else "",
             f"{100 * row.alone:.0f} %",
-            escape(_bound(row)) if is_shared else "",
-            escape("; ".join(row.reasons)),
-            _saved(row) if is_shared else "",
+            escape("; ".join(_because(row))),
         )
     return table
+
+
+def _because(row: Seating) -> Iterator[str]:
+    """Why not more of them sit together, why some sit alone, and what sitting together gains."""
+    is_shared = row.seats.high > 1
+    if is_shared:
+        yield _bound(row)
+    if row.reasons:
+        yield f"{'alone: ' if is_shared else ''}{'; '.join(row.reasons)}"
+    if is_shared:
+        yield f"gain: {_saved(row)}"
 
 
 def _seats(seats: Range) -> str:
@@ -192,7 +198,7 @@ def checks_table(plan: StudyPlan) -> Table:
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str], remarks: Sequence[str] = ()) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in words:
         table.add_column(name, no_wrap=True)
     for name in numbers:
@@ -227,11 +233,13 @@ def _items(items: int | None) -> str:
 
 
 def _spread(amount: Range) -> str:
-    """One number where it is known, else the expected one and what it may be."""
+    """One number where it is known, else the expected one and what it may be; of the most, only what it may be."""
     if amount.high == 0:
         return ""
     if _count(amount.low) == _count(amount.high):
         return _count(amount.expected)
+    if _count(amount.expected) == _count(amount.high):
+        return f"{_count(amount.low)} to {_count(amount.high)}"
     return f"{_count(amount.expected)} ({_count(amount.low)} to {_count(amount.high)})"
 
 

@@ -160,7 +160,7 @@ def notes(spec: StudySpec, laid_out: Schedule) -> list[str]:
     if unknown:
         names = ", ".join(sorted({part.method or "the base model" for part in unknown}))
         found.append(
-            f"How long {names} takes is not known: no trial of this model has run on this device. "
+            f"The time of {names} is not known: no trial of this model has run on this device. "
             "`sweep plan --probe` trains and scores each method for a few steps to find out."
         )
     if hours is not None and any(part.phase == "search" and part.hours is None for part in laid_out.hours):

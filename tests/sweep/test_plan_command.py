@@ -65,11 +65,13 @@ def test_the_table_and_the_json_hold_the_same_numbers(study: Path, capsys: pytes
     assert [row[:3] for row in cells(shown, "What will be done")] == [
         [part["phase"], part["method"] or "base model", f"{part['trials']['expected']:.0f}"] for part in found["work"]
     ]
-    for row, memory in zip(cells(shown, "Memory of training, in GB"), found["memory"], strict=True):
-        own = memory["own"]
-        expected = [*(part["expected"] for part in own["parts"].values()), own["peak"]["expected"]]
-        assert row[0] == memory["method"]
-        assert [float(cell) for cell in row[1:-1]] == pytest.approx([value / 1e9 for value in expected], rel=0.05)
+    needs = [memory["own"] for memory in found["memory"]]
+    *parts, peak, _ = cells(shown, "Memory of training, in GB")
+    assert [row[0] for row in parts] == list(needs[0]["parts"])
+    for name, *row in [*parts, peak]:
+        expected = [own["peak" if name == "peak" else "parts"] for own in needs]
+        values = [one["expected"] if name == "peak" else one[name]["expected"] for one in expected]
+        assert [float(cell) for cell in row] == pytest.approx([value / 1e9 for value in values], rel=0.05)
     for row, fit in zip(cells(shown, "Does it fit?"), found["fits"], strict=True):
         assert (row[0], fit["fit"]) == (fit["method"], "fits")
         assert "fits" in row
@@ -184,6 +186,6 @@ def test_what_is_trained_together_is_said_of_each_method_and_phase(
 
     assert plan(study, "--set", searched, "--set", "lanes=3") == 0
     rows = {tuple(row[:2]): row[2:] for row in cells(capsys.readouterr().out, "Trained together over one base model")}
-    assert rows["search", "lora"][:3] == ["3", "0 %", "the study says lanes: 3"]
-    assert rows["search", "lora"][-1] == "measured while it runs"
+    assert rows["search", "lora"] == ["3", "0 %", "the study says lanes: 3; gain: measured while it runs"]
+    assert "; alone: optim adafactor; gain: " in rows["search", "qlora"][-1]
     assert rows["search", "full"] == ["100 %", "full fine-tuning changes the base model"]
