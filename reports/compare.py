@@ -63,7 +63,7 @@ def compare(one: Path, other: Path, *, metrics: Sequence[str] = (), margin: floa
             _refuse_unknown_metric(name, known)
         found = [made for made in found if made.metric in metrics]
     if not found:
-        raise InputError(f"{one} and {other}: they share no two items that could be compared.")
+        raise InputError(_no_shared_items(two, (one, other)))
     verdicts = judge(found, ReportSpec(margin=margin), headline=None)
     return Comparison(
         one=names[0],
@@ -110,6 +110,22 @@ def _refuse_nothing_shared(two: _Two, shared: Sequence[MetricName], paths: tuple
         return
     asked = [listed(sorted({task for scored in side for task, _ in scored.answers})) for side in two.scored]
     raise InputError(f"{paths[0]} has {asked[0]}, {paths[1]} has {asked[1]}: no metric that both were scored by.")
+
+
+def _no_shared_items(two: _Two, paths: tuple[Path, Path]) -> str:
+    """Both answered the same tasks, on other items: validation rows against test rows, most often."""
+    counts = [
+        listed([f"{counted(len(items.keys), 'item')} of {task}" for task, items in sorted(_items(side).items())])
+        for side in two.sides
+    ]
+    return (
+        f"{paths[0]} has {counts[0]}, {paths[1]} has {counts[1]}: no two are the same item. In a run directory, "
+        "search/ and baseline are scored on validation rows, confirm/ and confirm/baseline on test rows."
+    )
+
+
+def _items(side: Side) -> dict[str, TaskItems]:
+    return {task: items for (task, _), items in side.models[0].items()}
 
 
 def _refuse_unknown_metric(name: str, known: set[str]) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from lm_eval.__main__ import cli_evaluate
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evals.errors import InputError
 from reports.compare import Comparison, compare, short_names
+from reports.comparison_table import rendered
 from reports.contrast import Contrast
 from sweep import cli
 from sweep.store import RunDirectory
@@ -237,6 +240,30 @@ def test_what_cannot_be_compared_is_one_line_and_exit_code_2(
         told = capsys.readouterr().err
         assert complaint in told
         assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("width", "has"), [(80, False), (160, True)])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_cut_ones(
+    width: int,
+    has: bool,
+    finished_run: RunDirectory,
+) -> None:
+    found = compare(finished_run.path / "confirm/lora", finished_run.path / "confirm/full")
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(rendered(found))
+    table = shown.get().partition("lora scored")[0]
+
+    assert "…" not in table
+    assert "own/exact_match ↑" in table
+    assert "difference" in table
+    assert "verdict" in table
+    assert ("unpaired" in table) is has
+
+
+def test_two_that_answered_other_rows_of_one_study_are_told_which_rows(finished_run: RunDirectory) -> None:
+    with pytest.raises(InputError, match=r"items of own, .*: no two are the same item\. In a run directory, search/"):
+        compare(finished_run.path / "confirm/lora/seed-1", finished_run.path / "baseline")
 
 
 def test_a_methods_seeds_are_one_side(finished_run: RunDirectory) -> None:
