@@ -58,7 +58,11 @@ class DataSpec(Spec):
     sql_schema: str | None = None
     """For SQL: the column with each row's CREATE TABLE and INSERT statements, or a .sql file for all rows."""
     grader: str | None = None
-    """A function of your own that grades answers besides, as `file.py:function`; the file lies beside the study."""
+    """A function of your own that grades answers besides, as `file.py:function`; the file lies beside the study.
+
+    It takes prompt, answer and target, all texts, and gives a number or a mapping of names to numbers: metrics, of
+    which more is better.
+    """
     hub_config: str | None = None
     """Configuration of a Hub data set."""
     hub_revision: str | None = None
