@@ -80,21 +80,24 @@ def _nothing_scored(summary: Summary) -> str:
 
 def _lead(best: MethodSummary, summary: Summary, metric: str) -> str:
     found = best.scores[metric]
+    level = [method.name for method in summary.ranked if method.scores[metric].value == found.value]
     others = len(summary.ranked) - 1
-    superlative = "highest" if found.higher_is_better else "lowest"
-    opening = f"{best.name} has the {superlative} {metric}" if others else f"{best.name} has {metric}"
+    superlative = f"the {'highest' if found.higher_is_better else 'lowest'} {metric}"
+    opening = f"{best.name} has {superlative if others else metric}"
+    if len(level) > 1:
+        opening = f"{wording.listed(level)} share {superlative}"
     seeds = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
     text = f"{opening} on the {summary.split} split: {wording.estimated(found)} ({found.items:,} items{seeds})."
     against = [
         f"{name} {wording.estimated(scores[metric])}"
         for name, scores in (
-            *((method.name, method.scores) for method in summary.ranked[1:]),
+            *((method.name, method.scores) for method in summary.ranked if method.name not in level),
             ("the base model", summary.baseline),
             ("the best constant answer", summary.constant),
         )
         if metric in scores
     ]
-    return f"{text} Beside it: {'; '.join(against)}." if against else text
+    return f"{text} Beside {'it' if len(level) == 1 else 'them'}: {'; '.join(against)}." if against else text
 
 
 def _verdicts(best: MethodSummary, summary: Summary, judgement: Judgement) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports import claim_tests as tests
+from reports import wording
 from reports.claim_evidence import Evidence, Finding, gather_evidence
 from reports.contrast import Contrast
 from reports.document import Block, Column, Paragraph, Table
@@ -64,17 +65,18 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
+SEVERAL = {"holds": "hold", "does not hold": "do not hold", "cannot be told": "cannot be told"}
+"""Outcomes, and how they are said of several claims or none."""
+
+
 def claim_blocks(gathered: Gathered, summary: Summary, contrasts: Sequence[Contrast]) -> list[Block]:
     """Every claim with what this study says of it; nothing before a method was searched."""
     if not any(method.search for method in gathered.methods):
         return []
     evidence = gather_evidence(gathered, summary, contrasts)
     found = [(claim, claim.test(evidence)) for claim in CLAIMS]
-    counts = [
-        f"{sum(finding.outcome == outcome for _, finding in found)} {verb}"
-        for outcome, verb in (("holds", "hold"), ("does not hold", "do not hold"), ("cannot be told", "cannot be told"))
-    ]
-    opening = f"Of {len(found)} claims of the field, {counts[0]}, {counts[1]} and {counts[2]} on these data."
+    counted = [_counted(sum(finding.outcome == outcome for _, finding in found), outcome) for outcome in SEVERAL]
+    opening = f"Of {len(found)} claims of the field, {wording.listed(counted)} on these data."
     rows = [[claim.text, finding.outcome, finding.text, claim.source] for claim, finding in found]
     columns = [Column("claim"), Column("on these data"), Column("because"), Column("said by")]
     caption = (
@@ -82,3 +84,7 @@ def claim_blocks(gathered: Gathered, summary: Summary, contrasts: Sequence[Contr
         "within the claim's margin. Claims are tested one by one, without correction for their number."
     )
     return [Paragraph(opening), Table(columns, rows, caption, stacks=True)]
+
+
+def _counted(count: int, outcome: str) -> str:
+    return f"{count} {outcome if count == 1 else SEVERAL[outcome]}"

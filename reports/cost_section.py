@@ -19,7 +19,7 @@ def beside_quality(
         return []
     advice = recommendation_blocks(gathered, summary, contrasts)
     if not advice and summary.ranked:
-        text = "No limits are set: `report.within` of the study names the memory, hours, cost or size to stay within."
+        text = "No limits are set: report.within of the study names the memory, hours, cost or size to stay within."
         advice = [Paragraph(text, "note")]
     shown = [figures["quality_and_cost"]] if "quality_and_cost" in figures else []
     fronts = [Paragraph(text, "note") for text in dominance_sentences(gathered, summary)]

@@ -64,7 +64,7 @@ def cost_blocks(gathered: Gathered, summary: Summary) -> list[Block]:
     if any(cost.trials for cost in found):
         blocks.append(_table_of_searches(found, gathered.spec.report))
     if blocks and gathered.spec.report.price_per_hour is None:
-        text = "No prices: `report.price_per_hour` of the study says what an hour of the device costs."
+        text = "No prices: report.price_per_hour of the study says what an hour of the device costs."
         blocks.append(Paragraph(text, "note"))
     return blocks
 

@@ -81,7 +81,11 @@ def _comparison(place: int, found: Mapping[str, Mapping[int, Item]], prompts: Ma
 
 
 def _code(text: str, label: str) -> Code:
-    return Code(wording.shorten(wording.visible(text), CHARACTERS) or "(empty)", label)
+    if not text.strip():
+        # An untuned model often writes nothing but line breaks, which would be a tall box with nothing in it.
+        blank = f"({wording.counted(len(text), 'character')} of white space)" if text else "(empty)"
+        return Code(blank, label)
+    return Code(wording.shorten(wording.visible(text), CHARACTERS), label)
 
 
 def _grade(item: Item) -> str:

@@ -25,7 +25,7 @@ def forgetting_blocks(gathered: Gathered, verdicts: Sequence[Verdict]) -> list[B
     scored = {name for record in gathered.records if record.evaluation for name in record.evaluation.metrics}
     opening = "Whether anything was forgotten cannot be told:"
     if all(_task(name) in TRAINED_FOR for name in scored):
-        text = f"{opening} only the user's own rows were scored. Benchmarks in `evaluation.confirm` would show it."
+        text = f"{opening} only the user's own rows were scored. Benchmarks in evaluation.confirm would show it."
     else:
         text = f"{opening} no finalist and the base model have scores of single items on the same tasks."
     return [Paragraph(text, "note")]

@@ -42,9 +42,9 @@ def best_rate(search: Search) -> Tops | str:
     """Where a method's search was best, or why that cannot be told."""
     axis = _axis(search, RATE)
     if axis is None:
-        return f"{search.name} did not search its learning rate"
+        return f"the learning rate of {search.name} was not searched"
     if len(search.tried) < FEWEST_TRIALS:
-        return f"{search.name} has {len(search.tried)} complete trials, {FEWEST_TRIALS} needed"
+        return f"of {search.name} there are {len(search.tried)} complete trials, {FEWEST_TRIALS} needed"
     rates = np.log10(_numbers(search, axis))
     slopes = _slopes(np.stack([rates, rates**2], axis=1), _merits(search))
     tops = _top(slopes[:, 0], slopes[:, 1])
@@ -64,9 +64,9 @@ def shift_with_rank(search: Search) -> Ratio | str:
     """Best rate at the highest rank over that at the lowest, or why that cannot be told."""
     rate, rank = _axis(search, RATE), _axis(search, RANK)
     if rate is None or rank is None:
-        return f"{search.name} did not search both its learning rate and its rank"
+        return f"the learning rate and the rank of {search.name} were not both searched"
     if len(search.tried) < FEWEST_WITH_RANK:
-        return f"{search.name} has {len(search.tried)} complete trials, {FEWEST_WITH_RANK} needed"
+        return f"of {search.name} there are {len(search.tried)} complete trials, {FEWEST_WITH_RANK} needed"
     rates, ranks = np.log10(_numbers(search, rate)), np.log2(_numbers(search, rank))
     if np.ptp(ranks) == 0:
         return f"all complete trials of {search.name} have one rank"

@@ -62,7 +62,9 @@ def interval_in_words(one: Contrast) -> str:
     sign = 1 if one.difference >= 0 else -1
     ends = sorted((sign * one.interval.low, sign * one.interval.high))
     found = Interval(*ends)
-    return f"{amount(found.low, one)} to {amount(found.high, one)}"
+    # Elsewhere the sentence has named the unit with the difference.
+    unit = " points" if one.is_proportion and one.difference == 0 else ""
+    return f"{amount(found.low, one)} to {amount(found.high, one)}{unit}"
 
 
 def p_in_words(p_value: float) -> str:

@@ -1,6 +1,7 @@
 """What the head of a report claims: only what verdicts carry."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from reports.answer import answer_blocks, stands_apart
@@ -42,6 +43,20 @@ def test_a_leader_without_verdicts_is_never_bold(tmp_path: Path, build: Builder,
 
     assert judgement.all == ()
     assert not stands_apart(summary, judgement)
+
+
+def test_methods_that_score_the_same_share_the_lead(finished_run: RunDirectory) -> None:
+    summary, judgement = judged(finished_run)
+    first, second, *rest = summary.ranked
+    assert first.scores["own/exact_match"].value != second.scores["own/exact_match"].value
+    alike = replace(second, scores={**second.scores, "own/exact_match": first.scores["own/exact_match"]})
+    tied = replace(summary, methods=[first, alike, *rest])
+
+    (lead, *_) = answer_blocks(gather(finished_run), tied, judgement)
+
+    assert isinstance(lead, Paragraph)
+    assert lead.text.startswith(f"{first.name} and {second.name} share the highest own/exact_match on the test split: ")
+    assert f"Beside them: {rest[0].name} " in lead.text
 
 
 def test_the_answer_quotes_the_verdicts_on_the_leader(finished_run: RunDirectory) -> None:

@@ -1,6 +1,7 @@
 """The field's claims: held only by an interval within the margin, and never told from what was not measured."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from reports import rates
 from reports.claim_evidence import Evidence, Finding, all_of, gather_evidence
 from reports.claims import CLAIMS, claim_blocks
 from reports.contrast import Contrast
-from reports.document import Table
+from reports.document import Paragraph, Table
 from reports.gather import Gathered, MethodRecords, gather
 from reports.rates import Ratio, Tops
 from reports.searched import Search, search_of
@@ -272,9 +273,12 @@ def test_tuned_variants_are_compared_within_2_percent_of_the_better_score(
 
 def test_every_claim_has_a_row_and_no_reason_is_empty(finished_run: RunDirectory) -> None:
     gathered: Gathered = gather(finished_run)
-    [_, table] = claim_blocks(gathered, summarize(gathered), [])
+    [opening, table] = claim_blocks(gathered, summarize(gathered), [])
 
     assert isinstance(table, Table)
+    assert isinstance(opening, Paragraph)
+    assert re.search(r" (1 holds|\d+ hold), (1 does|\d+ do) not hold and \d+ cannot be told on", opening.text)
+    assert not re.search(r"\b1 (hold|do)\b", opening.text)
     assert [row[0] for row in table.rows] == list(TESTS)
     assert all(row[1] in {"holds", "does not hold", "cannot be told"} and row[2] for row in table.rows)
 
