@@ -202,8 +202,12 @@ def prefetch(
     def tell(part: "Fetched", is_new: bool) -> None:  # noqa: FBT001
         console.print(f"{'fetched' if is_new else 'checked'} {part.wanted.folder}", soft_wrap=True)
 
+    wanted = fetching.plan(spec, data_root=(data or study.parent).resolve())
+    if not wanted:
+        console.print(f"Nothing to fetch: {spec.name} needs nothing from a network.")
+        return
     to.mkdir(parents=True, exist_ok=True)
-    fetching.prefetch(fetching.plan(spec, data_root=(data or study.parent).resolve()), to, on_fetched=tell)
+    fetching.prefetch(wanted, to, on_fetched=tell)
     where = shlex.quote(str(to.resolve()))
     console.print(
         f"Next: sweep run {shlex.quote(str(study))} --set evaluation.scoring.data_root={where}", soft_wrap=True

@@ -29,7 +29,7 @@ from sweep.spec import StudySpec
 ROWS_SHOWN = 12
 PHASES = {
     "baseline": "scoring the base model",
-    "search": "searching, trial by trial",
+    "search": "searching for each method's best config",
     "confirm": "confirming the best configs on the test rows",
 }
 
@@ -139,9 +139,9 @@ def _line(event: Event, spec: StudySpec) -> str | None:
             score = f"  {spec.objective.metric} {value}" if value else ""
             seconds = f"  {record.seconds_total:.0f} s"
             why = f"  {record.failure.message}" if record.failure is not None else ""
-            return (
-                f"{trial_name(record.config)}: {outcome(record)}{score}{seconds}  {varied(record.config.params)}{why}"
-            )
+            params = varied(record.config.params)
+            shown = f"  {params}" if params else ""
+            return f"{trial_name(record.config)}: {outcome(record)}{score}{seconds}{shown}{why}"
         case SpaceExhausted(method, trials):
             return f"{method}: no new config left to try after {trials} trials"
         case Notice(message):

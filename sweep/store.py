@@ -30,6 +30,8 @@ from sweep.spec import StudySpec
 
 MAX_BYTES = 64 * 2**20
 """No record comes near."""
+SHOWN_RUNS = 10
+"""Run directories that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class RunDirectory:
     def read_study(self) -> StudySpec:
         """The study as run. Raises RunDirectoryError where the directory holds none."""
         if not self.study_file.is_file():
-            raise RunDirectoryError(f"{self.path}: no study.yaml here, so this is not a run directory.")
+            raise RunDirectoryError(_no_run(self.path))
         try:
             return StudySpec.model_validate(read_yaml(self.study_file))
         except ValidationError as error:
@@ -284,3 +286,12 @@ def read_config(path: Path) -> TrialConfig:
 def write_study(run: RunDirectory, spec: StudySpec) -> None:
     """Write the study as run."""
     write_yaml(run.study_file, spec)
+
+
+def _no_run(path: Path) -> str:
+    """Why a path is no run directory, and which ones are near it."""
+    if not path.exists():
+        return f"{path}: no such directory. `sweep run` makes run directories, in runs/ unless it is told otherwise."
+    inside = sorted(found.parent.name for found in path.glob("*/study.yaml"))[:SHOWN_RUNS] if path.is_dir() else []
+    near = f" Run directories in it: {', '.join(inside)}." if inside else ""
+    return f"{path}: no study.yaml here, so this is not a run directory.{near}"

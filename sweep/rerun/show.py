@@ -11,17 +11,17 @@ STYLES = {"same": "", "within noise": "yellow", "differs": "red", "not compared"
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
-    """What was compared, one thing a row, and the verdict below it."""
+    """What was compared, one thing a row; below it why what is not the same is not, and the verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("compared")
     for name in ("recorded", "now"):
         table.add_column(name, overflow="fold")
     table.add_column("", no_wrap=True)
-    table.add_column("why")
     part = ""
     for row in comparison.rows:
-        cells = (row.name, row.recorded, row.now, row.agreement, row.why)
+        cells = (row.name, row.recorded, row.now, row.agreement)
         table.add_row(row.part if row.part != part else "", *map(escape, cells), style=STYLES[row.agreement])
         part = row.part
-    return Group(table, escape(comparison.sentence))
+    reasons = [escape(f"{row.name}: {row.agreement}, {row.why}.") for row in comparison.rows if row.why]
+    return Group(table, *reasons, escape(comparison.sentence))

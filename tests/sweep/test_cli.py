@@ -1,6 +1,7 @@
 """What a person sees of the command line before anything runs: helps, the version, and what is wrong with arguments."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,17 @@ def test_a_wrong_argument_is_one_sentence_and_names_the_help_that_has_the_answer
     assert cli.main(arguments) == 2
 
     assert capsys.readouterr().err == f"{complaint}\n"
+
+
+def test_a_study_that_needs_no_network_is_told_so_and_gets_no_empty_directory(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    study = f"name: toy\nmodel: {{model_name_or_path: {tiny_model}}}\ndata: {{train: rows.jsonl}}\nmethods: [lora]\n"
+    (tmp_path / "study.yaml").write_text(study)
+
+    assert cli.main(["prefetch", "study.yaml"]) == 0
+
+    assert capsys.readouterr().out == "Nothing to fetch: toy needs nothing from a network.\n"
+    assert not (tmp_path / "prefetched").exists()

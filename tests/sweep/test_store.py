@@ -1,6 +1,7 @@
 """What a trial's directory keeps for a trial that is handed out again, and what it lets go."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,3 +156,17 @@ def test_links_within_a_run_directory_and_to_it_are_no_ways_out(tmp_path: Path) 
     (tmp_path / "disk" / "circle").symlink_to("circle")
 
     RunDirectory(tmp_path / "run").refuse_ways_out()
+
+
+def test_a_path_without_a_run_is_told_from_one_with_runs_in_it(tmp_path: Path) -> None:
+    (tmp_path / "runs/tickets").mkdir(parents=True)
+    (tmp_path / "runs/tickets/study.yaml").touch()
+    (tmp_path / "empty").mkdir()
+    near = re.escape("so this is not a run directory. Run directories in it: tickets.")
+
+    with pytest.raises(RunDirectoryError, match=near):
+        RunDirectory(tmp_path / "runs").read_study()
+    with pytest.raises(RunDirectoryError, match=r"so this is not a run directory\.$"):
+        RunDirectory(tmp_path / "empty").read_study()
+    with pytest.raises(RunDirectoryError, match=r"no such directory\. `sweep run` makes run directories, in runs/"):
+        RunDirectory(tmp_path / "nowhere").read_study()
