@@ -80,7 +80,7 @@ def _nothing_scored(summary: Summary) -> str:
 
 def _lead(best: MethodSummary, summary: Summary, metric: str) -> str:
     found = best.scores[metric]
-    level = [method.name for method in summary.ranked if method.scores[metric].value == found.value]
+    level = _level_with(best, summary)
     others = len(summary.ranked) - 1
     superlative = f"the {'highest' if found.higher_is_better else 'lowest'} {metric}"
     opening = f"{best.name} has {superlative if others else metric}"
@@ -100,12 +100,20 @@ def _lead(best: MethodSummary, summary: Summary, metric: str) -> str:
     return f"{text} Beside {'it' if len(level) == 1 else 'them'}: {'; '.join(against)}." if against else text
 
 
+def _level_with(best: MethodSummary, summary: Summary) -> list[str]:
+    """The best method, and all that score the very same."""
+    metric = summary.metric or ""
+    return [method.name for method in summary.ranked if method.scores[metric].value == best.scores[metric].value]
+
+
 def _verdicts(best: MethodSummary, summary: Summary, judgement: Judgement) -> list[str]:
     """Whether the leader is known to lead, and the verdicts that it stands in."""
     on_it = [verdict for verdict in judgement.headline if best.name in {verdict.contrast.one, verdict.contrast.other}]
     if not on_it:
         return []
-    rivals = [method.name for method in summary.ranked if method.name != best.name]
+    # One that is level shares the lead, which the first sentence says.
+    level = _level_with(best, summary)
+    rivals = [method.name for method in summary.ranked if method.name not in level]
     open_yet = [name for name in rivals if name not in beaten_by(best.name, judgement.headline)]
     texts = [verdict.sentence for verdict in on_it]
     if open_yet:

@@ -52,9 +52,11 @@ def test_methods_that_score_the_same_share_the_lead(finished_run: RunDirectory) 
     alike = replace(second, scores={**second.scores, "own/exact_match": first.scores["own/exact_match"]})
     tied = replace(summary, methods=[first, alike, *rest])
 
-    (lead, *_) = answer_blocks(gather(finished_run), tied, judgement)
+    (lead, doubt, *_) = answer_blocks(gather(finished_run), tied, judgement)
 
     assert isinstance(lead, Paragraph)
+    assert isinstance(doubt, Paragraph)
+    assert f"{first.name} is better than {second.name}" not in doubt.text
     assert lead.text.startswith(f"{first.name} and {second.name} share the highest own/exact_match on the test split: ")
     assert f"Beside them: {rest[0].name} " in lead.text
 
