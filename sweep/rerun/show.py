@@ -14,7 +14,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     """What was compared, one thing a row; below it why what is not the same is not, and the verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    table.add_column("compared")
+    table.add_column("compared", overflow="fold")
     for name in ("recorded", "now"):
         table.add_column(name, overflow="fold")
     table.add_column("", no_wrap=True)
