@@ -50,9 +50,10 @@ def trial_place(record: TrialRecord, gathered: Gathered) -> str:
 def commands_of(record: TrialRecord, gathered: Gathered) -> Mapping[str, str]:
     """What gives a record's numbers again: `score` from what was saved, `train` from its config alone."""
     place, trial = shlex.quote(run_place(gathered)), trial_place(record, gathered)
+    trusting = " --trust-remote-code" if record.config.model.trust_remote_code else ""
     return {
-        "score": f"sweep eval {shlex.quote(f'{run_place(gathered)}/{trial}')}",
-        "train": f"sweep rerun {place} {shlex.quote(trial)}",
+        "score": f"sweep eval {shlex.quote(f'{run_place(gathered)}/{trial}')}{trusting}",
+        "train": f"sweep rerun {place} {shlex.quote(trial)}{trusting}",
     }
 
 

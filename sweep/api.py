@@ -23,7 +23,7 @@ from evals.tasks.names import known_tasks, refuse_unknown
 from sweep import disk
 from sweep.connections import connection_problems, connections
 from sweep.data.check import check_files
-from sweep.environment import Capability, capabilities
+from sweep.environment import capabilities as machine_capabilities
 from sweep.errors import InputError, TaskError
 from sweep.events import Notice, OnEvent
 from sweep.options import PoolName
@@ -134,8 +134,7 @@ def refuse_problems(spec: StudySpec, data_root: Path, *, ask_tracking: bool = Fa
     problems = _data_problems(spec, data_root) + connection_problems(spec, os.environ, ask_tracking=ask_tracking)
     asked = {task.task for task in (*spec.evaluation.search, *spec.evaluation.confirm)} - set(OUR_TASKS)
     known = known_tasks() if asked else frozenset()
-    checks = [partial(refuse_unknown, task, known) for task in sorted(asked)]
-    for check in [partial(space.check, spec), *checks]:
+    for check in [partial(space.check, spec), *(partial(refuse_unknown, task, known) for task in sorted(asked))]:
         try:
             check()
         except InputError as error:
@@ -274,13 +273,14 @@ def rerun_trial(  # noqa: PLR0913
     to: Path | None = None,
     data_root: Path | None = None,
     anyway: bool = False,
+    trust_remote_code: bool = False,
     cache: Path | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
 ) -> "Comparison":
-    """Run one recorded trial again from its config alone, and compare what comes of it with its record.
+    """Run a recorded trial, such as `search/lora/0003`, again from its config alone, and compare it with its record.
 
-    `trial` is its directory within the run, such as `search/lora/0003`. Raises InputError where there is none, or
-    where config or data are not those that were recorded, unless `anyway`.
+    Raises InputError where there is none, where its model brings code, unless `trust_remote_code`, or where config or
+    data are not those that were recorded, unless `anyway`.
     """
     from sweep.rerun import again
 
@@ -291,10 +291,6 @@ def rerun_trial(  # noqa: PLR0913
         to=to,
         data_root=data_root,
         anyway=anyway,
+        trust_remote_code=trust_remote_code,
         on_progress=on_progress or (lambda _: None),
     )
-
-
-def machine_capabilities() -> list[Capability]:
-    """What this machine can do, tried out one by one."""
-    return capabilities()

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from evals.spec import ModelSpec, ScoringSpec, Spec, TaskSpec
+from sweep.errors import InputError
 from sweep.rungs import horizon
 from sweep.selection import tasks_of
 from sweep.spec import DataSpec, EvaluationSpec, MethodSpec, Params, StudySpec
@@ -146,6 +147,19 @@ def _located(evaluation: EvaluationSpec, root: Path) -> ScoringSpec:
     if scoring.judge is not None and scoring.judge.against is not None:
         located["judge"] = scoring.judge.model_copy(update={"against": root / scoring.judge.against})
     return scoring.model_copy(update=located)
+
+
+def admit_code(config: TrialConfig, place: Path, *, trusted: bool) -> None:
+    """Raise InputError where a recorded trial runs its model's own code, unless the user trusts that.
+
+    A study file is the user's, or was read; a run directory may be anybody's.
+    """
+    model = config.model
+    if model.trust_remote_code and not trusted:
+        raise InputError(
+            f"{place}: the code of {model.model_name_or_path} at {model.revision} would run here. Read it, and what "
+            "lies in the trial's directory, then say --trust-remote-code."
+        )
 
 
 def fill_method(spec: StudySpec, method: str, params: Params) -> MethodSpec:

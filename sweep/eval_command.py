@@ -45,6 +45,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
     gguf_file: Annotated[str | None, typer.Option(help="A GGUF file within the model's directory.")] = None,
     load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantize the weights to 4 bits.")] = False,  # noqa: FBT002
+    trust_remote_code: Annotated[  # noqa: FBT002
+        bool, typer.Option("--trust-remote-code", help="Run the model's own code, which you have read.")
+    ] = False,
     output_path: Annotated[Path, typer.Option(help="Where results go.")] = Path("eval"),
     cache: CacheOption = None,
     gen_kwargs: Annotated[
@@ -65,7 +68,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
     where = cache or default_cache()
     if (Path(model) / "config.yaml").is_file():
         result = api.score_trial(
-            Path(model), output=output_path, tasks=chosen, cache=where, benchmarks=data_root, repeat=repeat
+            Path(model),
+            output=output_path,
+            tasks=chosen,
+            cache=where,
+            benchmarks=data_root,
+            repeat=repeat,
+            trust_remote_code=trust_remote_code,
         )
     else:
         if not chosen:
@@ -74,7 +83,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one option a flag of the stock tool
         if asks_own and study is None:
             raise InputError("The task own needs --study RUN_DIR, whose data it means.")
         result = api.score_model(
-            ModelSpec(model_name_or_path=model, dtype=dtype, revision=revision, gguf_file=gguf_file),
+            ModelSpec(
+                model_name_or_path=model,
+                dtype=dtype,
+                revision=revision,
+                gguf_file=gguf_file,
+                trust_remote_code=trust_remote_code,
+            ),
             chosen,
             output=output_path,
             scoring=ScoringSpec(batch_size=batch_size, data_root=data_root and data_root.resolve()),

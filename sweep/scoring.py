@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evals.result import EvalResult
 from evals.spec import OWN, RENDERED_TASKS, OwnDataSpec, TaskSpec
-from sweep.config import Split, TrialConfig
+from sweep.config import Split, TrialConfig, admit_code
 from sweep.errors import RunDirectoryError
 from sweep.openings import model_name, record_opening, test_tasks
 from sweep.store import RunDirectory, TrialDirectory, read_config
@@ -24,16 +24,19 @@ def score_trial(  # noqa: PLR0913
     cache: Path | None = None,
     benchmarks: Path | None = None,
     repeat: int = 1,
+    trust_remote_code: bool = False,
 ) -> EvalResult:
     """Score a trial's checkpoint again, on the tasks that it was scored on unless others are named.
 
-    `benchmarks` takes the place of the study's `evaluation.scoring.data_root`.
+    `benchmarks` takes the place of the study's `evaluation.scoring.data_root`. Raises InputError where the model brings
+    code of its own, unless `trust_remote_code`.
     """
     from evals import score
 
     cache = cache or DEFAULT_CACHE.expanduser()
     directory = TrialDirectory(trial)
     config = read_config(directory.config)
+    admit_code(config, directory.config, trusted=trust_remote_code)
     tasks = tasks or config.tasks
     scoring = config.scoring
     if benchmarks is not None:

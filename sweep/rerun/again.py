@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.items import read_items
-from sweep.config import TrialConfig
+from sweep.config import TrialConfig, admit_code
 from sweep.easing import Easing, described, eased
 from sweep.errors import DataError, InputError
 from sweep.files import write_json
@@ -42,17 +42,19 @@ def rerun(  # noqa: PLR0913
     data_root: Path | None = None,
     anyway: bool = False,
     repack: bool = True,
+    trust_remote_code: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Comparison:
     """Run a trial again into `to`, by default `RUN_DIR/rerun/TRIAL-N`, and compare.
 
     `data_root` takes the place of the directory that data paths started from. Where what came out differs and rounding
     may be why, `repack` trains once more, its rows packed otherwise, to learn how far rounding carries.
-    Raises InputError where there is no such trial, or where config or data are not those that were recorded, unless
-    `anyway`.
+    Raises InputError where there is no such trial, where its model brings code of its own, unless `trust_remote_code`,
+    or where config or data are not those that were recorded, unless `anyway`.
     """
     run.refuse_ways_out()
     found = find_trial(run, trial)
+    admit_code(found.config, found.directory.config, trusted=trust_remote_code)
     if found.edits and not anyway:
         raise InputError(
             f"{found.directory.config}: not what the record says was run; it differs in {', '.join(found.edits)}. "

@@ -32,6 +32,9 @@ def rerun(  # noqa: PLR0913, PLR0917 - one option a choice of the user's
             help="Where it differs and rounding may be why, train once more, rows packed otherwise, to measure that.",
         ),
     ] = True,
+    trust_remote_code: Annotated[  # noqa: FBT002
+        bool, typer.Option("--trust-remote-code", help="Run the model's own code, which you have read.")
+    ] = False,
     cache: CacheOption = None,
 ) -> None:
     """Run one recorded trial again from its config alone, and say whether it gives what was recorded."""
@@ -46,6 +49,7 @@ def rerun(  # noqa: PLR0913, PLR0917 - one option a choice of the user's
             data_root=data_root,
             anyway=anyway,
             repack=repack,
+            trust_remote_code=trust_remote_code,
             cache=(cache or default_cache()).resolve(),
             on_progress=lambda progress: shown.update(f"{trial}: {progress.phase} {progress.step}"),
         )

@@ -35,6 +35,17 @@ def test_each_row_that_was_run_has_the_command_that_runs_it_again(finished_run: 
     assert all((run / row[1].split()[-1] / "record.json").is_file() for row in rows.values())
 
 
+def test_a_model_that_brings_code_is_run_again_by_who_says_so(finished_run: RunDirectory) -> None:
+    gathered = gather(finished_run)
+    record = finished_run.search_records("lora")[0]
+    coded = record.config.model.model_copy(update={"trust_remote_code": True, "revision": "0" * 40})
+    asked = record.model_copy(update={"config": record.config.model_copy(update={"model": coded})})
+
+    found = commands.commands_of(asked, gathered)
+
+    assert all(command.endswith(" --trust-remote-code") for command in found.values())
+
+
 def test_the_report_says_how_often_the_test_data_were_opened_where_that_was_counted(
     build: Builder, study: Studies, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Running a recorded trial again, with a real model, trainer and scorer, in a run directory that no Optuna knows."""
 
 import json
+from pathlib import Path
 
 import pytest
 from rerun_place import LORA, PRUNED, ROWS, SEED_1, Place, find, write_rows
@@ -8,11 +9,12 @@ from rich.console import Console
 
 from sweep import cli
 from sweep.easing import Easing
-from sweep.errors import DataError, InputError
+from sweep.errors import DataError, InputError, ModelError
 from sweep.openings import read_openings
 from sweep.rerun.again import COMPARISON
 from sweep.rerun.comparison import Comparison, Row
 from sweep.rerun.show import comparison_table
+from sweep.scoring import score_trial
 from sweep.store import TrialDirectory
 
 
@@ -128,6 +130,24 @@ def test_a_config_that_is_not_the_recorded_one_is_refused_by_its_keys(place: Pla
     assert comparison.agreement == "differs"
     assert find(comparison, "fingerprint").why == ("config.yaml was changed since: method_spec.training.learning_rate")
     assert find(comparison, "weights at the start").agreement == "same"
+
+
+def test_the_code_of_a_recorded_model_runs_only_where_the_user_says_so(place: Place, tmp_path: Path) -> None:
+    """Whoever made the run directory may have written it."""
+    path = place.run.path / LORA / "config.yaml"
+    told = "trust_remote_code: false"
+    assert told in path.read_text()
+    path.write_text(path.read_text().replace(told, "trust_remote_code: true"))
+    refused = rf"^{path}: the code of .* would run here\. .* --trust-remote-code\.$"
+
+    with pytest.raises(InputError, match=refused):
+        place.again(LORA)
+    with pytest.raises(InputError, match=r"differs in model\.trust_remote_code"):
+        place.again(LORA, trust_remote_code=True)
+    with pytest.raises(InputError, match=refused):
+        score_trial(path.parent, output=tmp_path / "scores", cache=tmp_path)
+    with pytest.raises(ModelError, match="trust_remote_code needs a pinned revision"):
+        score_trial(path.parent, output=tmp_path / "scores", cache=tmp_path, trust_remote_code=True)
 
 
 def test_changed_data_are_refused_by_split_before_anything_is_run(place: Place) -> None:
