@@ -43,10 +43,19 @@ CONNECT_ARGUMENTS: Mapping[str, Mapping[str, object]] = {
 }
 """What is asked of a driver beside the address, by its name."""
 GIVING_AWAY = frozenset(
-    {"local_infile", "allow_local_infile", "allow_local_infile_in_path", "read_default_file", "read_default_group"}
+    {
+        *(
+            "local_infile",
+            "allow_local_infile",
+            "allow_local_infile_in_path",
+            "read_default_file",
+            "read_default_group",
+        ),
+        *("hostaddr", "passfile", "service", "servicefile"),
+    }
 )
-"""What an address may not ask of a MySQL driver: it lets the server read files of this machine, or sends it what one
-holds."""
+"""What an address may not ask of a driver of MySQL or PostgreSQL: it lets the server read files of this machine, or
+sends it a password that one of them holds for another server."""
 EXTRAS: Mapping[str, str] = {"psycopg": "postgresql", "pymysql": "mysql"}
 """The extra of this package that a driver comes with."""
 
@@ -112,5 +121,5 @@ def _parse(address: str) -> "URL":
         raise InputError("an @ within user or password is written %40")
     given_away = sorted(GIVING_AWAY & url.query.keys())
     if given_away:
-        raise InputError(f"{given_away[0]} would give the server files of this machine; leave it out")
+        raise InputError(f"{given_away[0]} would give the server what files of this machine hold; leave it out")
     return url

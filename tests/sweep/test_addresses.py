@@ -109,9 +109,18 @@ def test_a_variable_is_written_down_as_its_name(tmp_path: Path) -> None:
     assert "geheim" not in repr(reached)
 
 
-@pytest.mark.parametrize("driver", ["mysql", "mariadb", "mysql+pymysql", "mysql+mysqldb"])
-@pytest.mark.parametrize("asked", ["local_infile=1", "allow_local_infile=true", "read_default_file=/home/me/.my.cnf"])
-def test_no_address_lets_a_server_read_files(driver: str, asked: str) -> None:
+MYSQL = ("local_infile=1", "allow_local_infile=true", "read_default_file=/home/me/.my.cnf")
+POSTGRESQL = ("hostaddr=10.0.0.1", "passfile=/home/me/.pgpass", "service=production")
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked"),
+    [
+        *((driver, asked) for driver in ("mysql", "mariadb", "mysql+pymysql", "mysql+mysqldb") for asked in MYSQL),
+        *((driver, asked) for driver in ("postgresql", "postgresql+psycopg") for asked in POSTGRESQL),
+    ],
+)
+def test_no_address_lets_a_server_have_what_files_hold(driver: str, asked: str) -> None:
     asks = toy_study(
         storage=f"{driver}://me:geheim@127.0.0.1:1/db?{asked}",
         tracking={"tracking_uri": f"{driver}://me:geheim@127.0.0.1:1/db?charset=utf8&{asked}"},
@@ -120,5 +129,7 @@ def test_no_address_lets_a_server_read_files(driver: str, asked: str) -> None:
     problems = connection_problems(asks, {}, ask_tracking=False)
 
     assert [problem.partition(":")[0] for problem in problems] == ["storage", "tracking.tracking_uri"]
-    assert all(f"{asked.partition('=')[0]} would give the server files of this machine" in one for one in problems)
+    assert all(
+        f"{asked.partition('=')[0]} would give the server what files of this machine hold" in one for one in problems
+    )
     assert "geheim" not in str(problems)
