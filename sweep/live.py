@@ -38,7 +38,7 @@ PHASES = {
 def study_display(spec: StudySpec, console: PlainConsole) -> Iterator[OnEvent]:
     """Show a running study: live on a terminal, plain lines elsewhere. It goes on where nobody looks any more."""
     if not console.is_terminal:
-        yield _while_seen(lambda event: _print_line(console, event, spec), console)
+        yield _while_seen(_saying_of_nothing(lambda event: _print_line(console, event, spec)), console)
         return
     view = LiveView(spec, console)
     with Live(view.render(), console=console, refresh_per_second=4) as live:
@@ -47,7 +47,21 @@ def study_display(spec: StudySpec, console: PlainConsole) -> Iterator[OnEvent]:
             view.take(event)
             live.update(view.render())
 
-        yield _while_seen(show, console)
+        yield _while_seen(_saying_of_nothing(show), console)
+
+
+def _saying_of_nothing(show: OnEvent) -> OnEvent:
+    """Show events, and say so where a study ends that had nothing left to run."""
+    had_work = False
+
+    def show_all(event: Event) -> None:
+        nonlocal had_work
+        had_work = had_work or isinstance(event, PhaseStarted)
+        if isinstance(event, StudyEnded) and not had_work:
+            show(Notice("Nothing was left to run. A larger budget in the study file goes on from here."))
+        show(event)
+
+    return show_all
 
 
 def _while_seen(show: OnEvent, console: PlainConsole) -> OnEvent:

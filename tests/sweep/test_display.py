@@ -1,13 +1,18 @@
 """Tables in a terminal of 80 columns: what a person came for is not cut."""
 
+import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from toy_runner import record, toy_study
 
 from sweep.budget import Spending
 from sweep.config import configure
 from sweep.display import status_table, study_summary
+from sweep.events import Event, PhaseStarted, StudyEnded
+from sweep.live import study_display
+from sweep.options import PlainConsole
 from sweep.spec import StudySpec
 from sweep.status import MethodStatus, RunStatus
 
@@ -44,3 +49,16 @@ def test_one_seed_and_one_method_are_not_several() -> None:
     shown = _shown(study_summary(spec), 200)
 
     assert "1 method (lora), 1 trial each by own/loss, then 1 fresh seed for each method's best config." in shown
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_study_that_had_nothing_left_to_run_says_so(*, is_terminal: bool) -> None:
+    def said(*events: Event) -> str:
+        console = PlainConsole(file=io.StringIO(), width=100, force_terminal=is_terminal)
+        with study_display(toy_study(), console) as show:
+            for event in events:
+                show(event)
+        return console.file.getvalue()
+
+    assert "Nothing was left to run. A larger budget in the study file goes on from here." in said(StudyEnded("toy"))
+    assert "Nothing" not in said(PhaseStarted("confirm", 1), StudyEnded("toy"))
