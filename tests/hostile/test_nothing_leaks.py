@@ -157,7 +157,7 @@ def test_nobody_else_can_read_what_a_private_mask_keeps_private(watched: Watched
         ("level 3 of 1", "level 3 of 1"),
         ("a token of thanks", "a token of thanks"),
         ("header b'Bearer of-a-file\\n' refused", "header b'Bearer ***\\n' refused"),
-        ("hunter22 and hunter33 at /home/me/work", "*** and *** at /home/me/work"),
+        ("hunter22 and hunter33 at /srv/me/work", "*** and *** at /srv/me/work"),
     ],
 )
 def test_secrets_are_hidden_by_their_values(text: str, shown: str) -> None:
@@ -169,9 +169,9 @@ def test_secrets_are_hidden_by_their_values(text: str, shown: str) -> None:
         "API_TOKEN": "of-a-file\n",
         "DB_PASS": "hunter22",
         "MYSQL_PWD": "hunter33",
-        "PWD": "/home/me/work",
-        "OLDPWD": "/home/me/work",
-        "COMPASS": "/home/me",
+        "PWD": "/srv/me/work",
+        "OLDPWD": "/srv/me/work",
+        "COMPASS": "/srv/me",
     }
 
     assert hide_secrets(text, environment) == shown

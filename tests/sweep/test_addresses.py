@@ -109,8 +109,8 @@ def test_a_variable_is_written_down_as_its_name(tmp_path: Path) -> None:
     assert "geheim" not in repr(reached)
 
 
-MYSQL = ("local_infile=1", "allow_local_infile=true", "read_default_file=/home/me/.my.cnf")
-POSTGRESQL = ("hostaddr=10.0.0.1", "passfile=/home/me/.pgpass", "service=production")
+MYSQL = ("local_infile=1", "allow_local_infile=true", "read_default_file=/srv/me/.my.cnf")
+POSTGRESQL = ("hostaddr=10.0.0.1", "passfile=/srv/me/.pgpass", "service=production")
 
 
 @pytest.mark.parametrize(
