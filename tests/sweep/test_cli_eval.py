@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evals.result import EvalResult
-from evals.spec import ScoringSpec, TaskSpec
+from evals.spec import ModelSpec, ScoringSpec, TaskSpec
 from sweep import api, cli
 
 Heard = dict[str, object]
@@ -33,6 +33,7 @@ FLAGS: Mapping[str, str | None] = {
     "--limit": "0.25",
     "--batch_size": "4",
     "--apply_chat_template": None,
+    "--trust_remote_code": None,
     "--gen_kwargs": r'temperature=0.5,until=["\n"]',
     "--output_path": "out",
     "--data_root": "hub",
@@ -58,6 +59,7 @@ def test_the_stock_tools_flags_are_taken_with_underscores_and_with_dashes(
     )
     assert heard["scoring"] == ScoringSpec(batch_size=4, data_root=tmp_path / "hub")
     assert heard["output"] == Path("out")
+    assert heard["model"] == ModelSpec(model_name_or_path="some/model", dtype="bfloat16", trust_remote_code=True)
 
 
 def test_a_limit_is_a_number_from_one_on(heard: Heard) -> None:

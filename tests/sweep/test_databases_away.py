@@ -118,16 +118,7 @@ def test_mlflow_in_postgresql_is_told_everything_though_it_was_away_in_mid_study
     store = f"postgresql://sweep:${{SECRET}}@127.0.0.1:{postgres.port}/{address.database}"
     home.write("sqlite:///optuna.db", tracking=f"{{tracking_uri: '{store}'}}")
     process = home.start("run", "study.yaml", seconds=4.0)
-    until = time.monotonic() + 60
-    while not has_runs(address):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    postgres.stop()
-    try:
-        time.sleep(10.0)
-    finally:
-        postgres.start()
-    said, _ = process.communicate(timeout=200)
+    said = stop_under_mlflow(postgres, address, process)
 
     assert process.returncode == 0, said
     assert said.count("MLflow") == 1, said
@@ -156,16 +147,7 @@ def test_an_mlflow_server_whose_postgresql_was_away_in_mid_study_is_told_everyth
 
     with mlflow_ui(served, port, store=text_of(address)) as server:
         process = home.start("run", "study.yaml", seconds=4.0)
-        until = time.monotonic() + 60
-        while not has_runs(address):
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        postgres.stop()
-        try:
-            time.sleep(10.0)
-        finally:
-            postgres.start()
-        said, _ = process.communicate(timeout=300)
+        said = stop_under_mlflow(postgres, address, process)
         experiment = get(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name=toy")["experiment"]
         wanted = {"experiment_ids": [experiment["experiment_id"]]}
         runs = [run["info"] for run in post(f"{server}/api/2.0/mlflow/runs/search", wanted)["runs"]]
@@ -176,6 +158,21 @@ def test_an_mlflow_server_whose_postgresql_was_away_in_mid_study_is_told_everyth
     assert len({run["run_name"] for run in runs}) == len(runs) == 1 + 2 + 6 + 2
     assert {run["status"] for run in runs} == {"FINISHED"}
     assert files
+
+
+def stop_under_mlflow(server: Postgres, address: sqlalchemy.URL, process: "subprocess.Popen[str]") -> str:
+    """Stop MLflow's database once a trial was logged there, start it again, and give what the study printed."""
+    until = time.monotonic() + 60
+    while not has_runs(address):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    server.stop()
+    try:
+        time.sleep(10.0)
+    finally:
+        server.start()
+    said, _ = process.communicate(timeout=300)
+    return said
 
 
 def has_runs(address: sqlalchemy.URL) -> bool:
