@@ -1,13 +1,21 @@
 """Small questions for the tiny model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from judge_server import JudgeServer, judge_server
 
 from evals.spec import AnswerType, OwnDataSpec, OwnRow
 
 WriteOwn = Callable[..., OwnDataSpec]
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    """A judge to ask."""
+    with judge_server() as server:
+        yield server
 
 
 def chat_row(number: int, question: str, answer: str) -> OwnRow:
